@@ -1,0 +1,80 @@
+package protocol
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/godwit-im/godwit/protocol/pb"
+)
+
+// Error is a refusal that crosses the wire: a stable code and a text that is
+// fit for the eyes of the peer. Test for a code with CodeOf.
+type Error struct {
+	Code Code
+	Text string
+	// RetryAfter is how long the peer should wait; 0 leaves it to its backoff.
+	RetryAfter time.Duration
+}
+
+// Code is pb.Code with the properties that every code has.
+type Code = pb.Code
+
+// Error implements error.
+func (e *Error) Error() string {
+	return fmt.Sprintf("%s (%d): %s", e.Code.Name(), int(e.Code), e.Text)
+}
+
+// Errorf makes an Error. The text goes to the peer: no secrets, no bodies.
+func Errorf(code Code, format string, args ...any) *Error {
+	return &Error{Code: code, Text: fmt.Sprintf(format, args...)}
+}
+
+// After returns a copy of e that asks the peer to wait for d, or up to a half
+// longer, so that those who were refused together don't return together.
+func (e *Error) After(d time.Duration) *Error {
+	c := *e
+	c.RetryAfter = d + rand.N(d/2+1)
+	return &c
+}
+
+// AsError returns the *Error that err is or wraps, or an INTERNAL one.
+func AsError(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &Error{Code: pb.Code_CODE_INTERNAL, Text: "internal error"}
+}
+
+// CodeOf is the code of the *Error that err is or wraps; CODE_UNSPECIFIED for
+// nil, CODE_INTERNAL for any other error.
+func CodeOf(err error) Code {
+	if err == nil {
+		return pb.Code_CODE_UNSPECIFIED
+	}
+	return AsError(err).Code
+}
+
+// tooLarge explains an oversized length, with a hint where the bytes are
+// plainly those of another protocol.
+func tooLarge(size, maxBody int, b []byte) error {
+	switch {
+	case bytes.HasPrefix(b, []byte{0x16, 0x03}):
+		return Errorf(pb.Code_CODE_BAD_FRAME, "this looks like TLS; this port speaks Godwit's protocol over plain TCP")
+	case looksLikeHTTP(b):
+		return Errorf(pb.Code_CODE_BAD_FRAME, "this looks like HTTP; this port speaks Godwit's protocol over raw TCP")
+	}
+	return Errorf(pb.Code_CODE_FRAME_TOO_LARGE, "frame body of %d bytes, the limit is %d", size, maxBody)
+}
+
+func looksLikeHTTP(b []byte) bool {
+	for _, method := range []string{"GET ", "POST", "HEAD", "PUT ", "OPTI", "DELE", "CONN", "PRI "} {
+		if bytes.HasPrefix(b, []byte(method)) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,77 @@
+package protocol
+
+import (
+	"strings"
+
+	"github.com/godwit-im/godwit/protocol/pb"
+)
+
+// MaxID is the longest user, device, platform or client message id, in bytes.
+const MaxID = 64
+
+// MaxConversationID is the longest conversation id, in bytes.
+const MaxConversationID = len("d:") + MaxID + len(":") + MaxID
+
+// CheckID returns a BAD_ID error unless id is 1 to MaxID bytes of
+// A-Z a-z 0-9 . _ - @ + and begins with a letter or a digit. what names the
+// field in the error's text.
+func CheckID(what, id string) error {
+	if id == "" || len(id) > MaxID {
+		return Errorf(pb.Code_CODE_BAD_ID, "%s must be 1 to %d bytes, got %d", what, MaxID, len(id))
+	}
+	for i := range len(id) {
+		switch c := id[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		case i > 0 && strings.IndexByte("._-@+", c) >= 0:
+		default:
+			return Errorf(pb.Code_CODE_BAD_ID, "%s has a bad byte 0x%02x at %d; allowed are A-Z a-z 0-9 and, not first, . _ - @ +", what, c, i)
+		}
+	}
+	return nil
+}
+
+// DirectID is the id of the direct conversation of users a and b, the same in
+// either order: "d:", the lesser id by bytes, ":", the greater one. ':' is in
+// no user id, so two pairs never share an id. It does not check a and b.
+func DirectID(a, b string) string {
+	if b < a {
+		a, b = b, a
+	}
+	return "d:" + a + ":" + b
+}
+
+// ParseDirect returns the two users of a direct conversation's id, the lesser
+// first, or a BAD_ID error for anything that DirectID doesn't make of two
+// different valid users. The users alias id.
+func ParseDirect(id string) (a, b string, err error) {
+	rest, ok := strings.CutPrefix(id, "d:")
+	if !ok {
+		return "", "", Errorf(pb.Code_CODE_BAD_ID, `conversation id must have the form "d:<user>:<user>"`)
+	}
+	a, b, _ = strings.Cut(rest, ":")
+	if err := CheckID("the first user in the conversation id", a); err != nil {
+		return "", "", err
+	}
+	if err := CheckID("the second user in the conversation id", b); err != nil {
+		return "", "", err
+	}
+	if a >= b {
+		return "", "", Errorf(pb.Code_CODE_BAD_ID, "the users in a conversation id must be different and in byte order")
+	}
+	return a, b, nil
+}
+
+// Peer returns the other member of a direct conversation, and whether user is
+// a member at all. The result aliases conversation.
+func Peer(conversation, user string) (peer string, member bool) {
+	a, b, err := ParseDirect(conversation)
+	switch {
+	case err != nil:
+		return "", false
+	case user == a:
+		return b, true
+	case user == b:
+		return a, true
+	}
+	return "", false
+}
