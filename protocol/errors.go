@@ -59,20 +59,23 @@ func CodeOf(err error) Code {
 }
 
 // tooLarge explains an oversized length, with a hint where the bytes are
-// plainly those of another protocol.
+// plainly those of another protocol, a client's or a server's. A length that
+// these bytes stand for is over every limit in use.
 func tooLarge(size, maxBody int, b []byte) error {
 	switch {
-	case bytes.HasPrefix(b, []byte{0x16, 0x03}):
+	case bytes.HasPrefix(b, []byte{0x16, 0x03}), bytes.HasPrefix(b, []byte{0x15, 0x03}): // handshake, alert
 		return Errorf(pb.Code_CODE_BAD_FRAME, "this looks like TLS; this port speaks Godwit's protocol over plain TCP")
-	case looksLikeHTTP(b):
+	case LooksLikeHTTP(b):
 		return Errorf(pb.Code_CODE_BAD_FRAME, "this looks like HTTP; this port speaks Godwit's protocol over raw TCP")
 	}
 	return Errorf(pb.Code_CODE_FRAME_TOO_LARGE, "frame body of %d bytes, the limit is %d", size, maxBody)
 }
 
-func looksLikeHTTP(b []byte) bool {
-	for _, method := range []string{"GET ", "POST", "HEAD", "PUT ", "OPTI", "DELE", "CONN", "PRI "} {
-		if bytes.HasPrefix(b, []byte(method)) {
+// LooksLikeHTTP reports whether b begins as an HTTP request or response does.
+// Parse has refused such bytes; a server may answer them in HTTP.
+func LooksLikeHTTP(b []byte) bool {
+	for _, start := range []string{"GET ", "POST", "HEAD", "PUT ", "OPTI", "DELE", "CONN", "PATC", "TRAC", "PRI ", "HTTP"} {
+		if bytes.HasPrefix(b, []byte(start)) {
 			return true
 		}
 	}

@@ -2,6 +2,9 @@ package protocol
 
 import (
 	"encoding/binary"
+	"math"
+	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -36,8 +39,7 @@ func Parse(b []byte, maxBody int) (f Frame, n int, err error) {
 	if len(b) < HeaderSize {
 		return Frame{}, 0, nil
 	}
-	word := binary.BigEndian.Uint32(b)
-	size := int(word >> 8)
+	size := bodySize(b)
 	if size > maxBody {
 		return Frame{}, 0, tooLarge(size, maxBody, b)
 	}
@@ -46,11 +48,14 @@ func Parse(b []byte, maxBody int) (f Frame, n int, err error) {
 	}
 	n = HeaderSize + size
 	return Frame{
-		Type:    Type(word & 0xff),
+		Type:    Type(b[3]),
 		Request: binary.BigEndian.Uint32(b[4:]),
 		Body:    b[HeaderSize:n:n],
 	}, n, nil
 }
+
+// bodySize is the length that the header at the start of b declares.
+func bodySize(b []byte) int { return int(binary.BigEndian.Uint32(b) >> 8) }
 
 // AppendHeader appends a frame header to dst. size is the body's length; one
 // over MaxBody is a defect of the caller and panics.
@@ -84,13 +89,26 @@ func AppendProto(dst []byte, t Type, request uint32, m proto.Message) []byte {
 
 // AppendError appends the ERROR frame for err to dst: e's own code where err
 // is or wraps an *Error, CODE_INTERNAL with a fixed text otherwise, so that
-// nothing about the server's inside leaks.
+// nothing about the server's inside leaks. The text is cut to MaxErrorText and
+// made valid UTF-8.
 func AppendError(dst []byte, request uint32, err error) []byte {
 	e := AsError(err)
 	return AppendProto(dst, TypeError, request, &pb.Error{
 		Code:         e.Code,
-		Text:         e.Text,
+		Text:         fitText(e.Text),
 		Retryable:    e.Code.Retryable(),
-		RetryAfterMs: uint32(e.RetryAfter.Milliseconds()),
+		RetryAfterMs: retryAfterMs(e.RetryAfter),
 	})
+}
+
+// fitText makes text fit for a message: it may quote bytes of the peer.
+func fitText(text string) string {
+	if len(text) > MaxErrorText {
+		text = text[:MaxErrorText]
+	}
+	return strings.ToValidUTF8(text, "")
+}
+
+func retryAfterMs(d time.Duration) uint32 {
+	return uint32(min(max(d.Milliseconds(), 0), math.MaxUint32))
 }

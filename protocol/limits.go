@@ -17,7 +17,11 @@ const MaxClientName = 64
 // MaxWho is the largest number of users in one WHO.
 const MaxWho = 100
 
+// MaxErrorText is the longest text of an ERROR, in bytes: it may quote the
+// peer, which must not decide how long it gets.
+const MaxErrorText = 512
+
 // MessageOverhead bounds what a stored message's encoding adds to its body,
-// its ids and all, so that a MESSAGE with the largest body still fits a frame
-// of max_body + MessageOverhead.
+// its ids and all, in bytes. A MESSAGE with the largest body, and a PULLED with
+// nothing but that message, fit a frame body of max_body + MessageOverhead.
 const MessageOverhead = 1 << 10

@@ -11,7 +11,8 @@ func (c Code) Name() string {
 // may succeed later without anything being changed.
 func (c Code) Retryable() bool {
 	switch c {
-	case Code_CODE_CONNECT_TIMEOUT, Code_CODE_HEARTBEAT_TIMEOUT, Code_CODE_SLOW_CONSUMER, Code_CODE_DRAINING,
+	case Code_CODE_CONNECT_TIMEOUT, Code_CODE_TOO_MANY_DEVICES, // the other devices' sessions end
+		Code_CODE_HEARTBEAT_TIMEOUT, Code_CODE_SLOW_CONSUMER, Code_CODE_DRAINING,
 		Code_CODE_BUSY, Code_CODE_RATE_LIMITED, Code_CODE_TOO_MANY_CONNECTIONS,
 		Code_CODE_TOO_MANY_IN_FLIGHT, Code_CODE_STORAGE_FULL, Code_CODE_INTERNAL:
 		return true

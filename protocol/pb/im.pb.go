@@ -32,7 +32,8 @@ type Code int32
 
 const (
 	Code_CODE_UNSPECIFIED Code = 0
-	// The connection is unusable; the server closes it.
+	// The frame or its place is wrong. With request id 0 the server closes the
+	// connection; as the answer to a request it is about that request alone.
 	Code_CODE_BAD_FRAME           Code = 1
 	Code_CODE_FRAME_TOO_LARGE     Code = 2
 	Code_CODE_UNKNOWN_TYPE        Code = 3
@@ -41,7 +42,8 @@ const (
 	Code_CODE_ALREADY_CONNECTED   Code = 6
 	Code_CODE_CONNECT_TIMEOUT     Code = 7
 	Code_CODE_UNSUPPORTED_VERSION Code = 8
-	// Authentication; the server closes the connection.
+	// Authentication. A CONNECT that is refused ends the connection; where RENEW
+	// is refused the session goes on with the token that it has.
 	Code_CODE_TOKEN_TOO_LARGE Code = 20
 	Code_CODE_TOKEN_MALFORMED Code = 21
 	Code_CODE_TOKEN_SIGNATURE Code = 22
@@ -343,9 +345,12 @@ type Connected struct {
 	Epoch        uint64 `protobuf:"fixed64,8,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	ServerTimeMs int64  `protobuf:"varint,9,opt,name=server_time_ms,json=serverTimeMs,proto3" json:"server_time_ms,omitempty"`
 	// When the session ends unless RENEW brings a newer token. Unix milliseconds.
-	ExpiresMs     int64 `protobuf:"varint,10,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ExpiresMs int64 `protobuf:"varint,10,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
+	// How many bytes the bodies of unanswered requests may have together.
+	// 0 = the server does not say.
+	MaxInFlightBytes uint32 `protobuf:"varint,11,opt,name=max_in_flight_bytes,json=maxInFlightBytes,proto3" json:"max_in_flight_bytes,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Connected) Reset() {
@@ -448,6 +453,13 @@ func (x *Connected) GetExpiresMs() int64 {
 	return 0
 }
 
+func (x *Connected) GetMaxInFlightBytes() uint32 {
+	if x != nil {
+		return x.MaxInFlightBytes
+	}
+	return 0
+}
+
 // RENEW: a newer token for the same user, before the old one expires.
 type Renew struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -493,7 +505,7 @@ func (x *Renew) GetToken() string {
 	return ""
 }
 
-// RENEWED
+// RENEWED: the session ends at the later of the two tokens' ends.
 type Renewed struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ExpiresMs     int64                  `protobuf:"varint,1,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
@@ -957,8 +969,8 @@ func (x *Sent) GetDuplicate() bool {
 type Pull struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	Conversation string                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
-	// Forward: the first seq wanted, 1 = the oldest that is kept. Backward: the
-	// last seq wanted, 0 = the newest.
+	// Forward: the first seq wanted; one that is no longer kept, and 0, mean the
+	// oldest that is. Backward: the last seq wanted, 0 = the newest.
 	From     uint64 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"`
 	Backward bool   `protobuf:"varint,3,opt,name=backward,proto3" json:"backward,omitempty"`
 	// Where to stop, inclusive. 0 = no bound.
@@ -1171,7 +1183,8 @@ type Synced struct {
 	// it at once for the next page.
 	Cursor []byte `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	More   bool   `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
-	// The cursor that was sent belongs to another epoch and was ignored.
+	// The cursor that was sent is of another epoch, or ahead of what the server
+	// has. It was ignored: this SYNC began at the beginning.
 	Reset_        bool   `protobuf:"varint,4,opt,name=reset,proto3" json:"reset,omitempty"`
 	Epoch         uint64 `protobuf:"fixed64,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1255,7 +1268,7 @@ type ConversationState struct {
 	// The cursors of the other member of a direct conversation.
 	PeerReadSeq      uint64 `protobuf:"varint,7,opt,name=peer_read_seq,json=peerReadSeq,proto3" json:"peer_read_seq,omitempty"`
 	PeerDeliveredSeq uint64 `protobuf:"varint,8,opt,name=peer_delivered_seq,json=peerDeliveredSeq,proto3" json:"peer_delivered_seq,omitempty"`
-	// The newest message, for a preview.
+	// The newest message, for a preview. Left out where it would not fit.
 	Last          *Message `protobuf:"bytes,9,opt,name=last,proto3" json:"last,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1557,8 +1570,9 @@ func (x *Receipt) GetUnread() uint64 {
 	return 0
 }
 
-// HEADS (push): live messages were left out because this connection was slow.
-// Pull what is missing. An empty list: too many conversations to name, SYNC.
+// HEADS (push): messages and receipts were left out because this connection
+// was slow. Pull the messages; SYNC brings the cursors. An empty list: too many
+// conversations to name, SYNC.
 type Heads struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Heads         []*Head                `protobuf:"bytes,1,rep,name=heads,proto3" json:"heads,omitempty"`
@@ -1604,9 +1618,10 @@ func (x *Heads) GetHeads() []*Head {
 }
 
 type Head struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Conversation  string                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
-	Seq           uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Conversation string                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	// The newest message that was left out. 0 = only receipts were.
+	Seq           uint64 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1750,17 +1765,17 @@ var File_im_proto protoreflect.FileDescriptor
 
 const file_im_proto_rawDesc = "" +
 	"\n" +
-	"\bim.proto\x12\tgodwit.v1\"\xd0\x01\n" +
+	"\bim.proto\x12\tgodwit.v1\"\xd5\x01\n" +
 	"\aConnect\x12\x1f\n" +
 	"\vmin_version\x18\x01 \x01(\rR\n" +
 	"minVersion\x12\x1f\n" +
 	"\vmax_version\x18\x02 \x01(\rR\n" +
-	"maxVersion\x12\x14\n" +
-	"\x05token\x18\x03 \x01(\tR\x05token\x12\x16\n" +
+	"maxVersion\x12\x19\n" +
+	"\x05token\x18\x03 \x01(\tB\x03\x80\x01\x01R\x05token\x12\x16\n" +
 	"\x06device\x18\x04 \x01(\tR\x06device\x12\x1a\n" +
 	"\bplatform\x18\x05 \x01(\tR\bplatform\x12!\n" +
 	"\fheartbeat_ms\x18\x06 \x01(\rR\vheartbeatMs\x12\x16\n" +
-	"\x06client\x18\a \x01(\tR\x06client\"\xb3\x02\n" +
+	"\x06client\x18\a \x01(\tR\x06client\"\xe2\x02\n" +
 	"\tConnected\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\tR\x04user\x12\x1e\n" +
@@ -1775,9 +1790,10 @@ const file_im_proto_rawDesc = "" +
 	"\x0eserver_time_ms\x18\t \x01(\x03R\fserverTimeMs\x12\x1d\n" +
 	"\n" +
 	"expires_ms\x18\n" +
-	" \x01(\x03R\texpiresMs\"\x1d\n" +
-	"\x05Renew\x12\x14\n" +
-	"\x05token\x18\x01 \x01(\tR\x05token\"(\n" +
+	" \x01(\x03R\texpiresMs\x12-\n" +
+	"\x13max_in_flight_bytes\x18\v \x01(\rR\x10maxInFlightBytes\"\"\n" +
+	"\x05Renew\x12\x19\n" +
+	"\x05token\x18\x01 \x01(\tB\x03\x80\x01\x01R\x05token\"(\n" +
 	"\aRenewed\x12\x1d\n" +
 	"\n" +
 	"expires_ms\x18\x01 \x01(\x03R\texpiresMs\"o\n" +

@@ -1,0 +1,43 @@
+package protocol
+
+import "github.com/godwit-im/godwit/protocol/pb"
+
+// SizeMessage is the length of m's encoding in bytes.
+func SizeMessage(m *pb.Message) int {
+	return sizeBytes(1, len(m.Conversation)) +
+		sizeVarint(2, m.Seq) +
+		sizeVarint(3, m.Id) +
+		sizeBytes(4, len(m.Sender)) +
+		sizeBytes(5, len(m.ClientId)) +
+		sizeVarint(6, uint64(m.TimeMs)) +
+		sizeVarint(7, uint64(m.Kind)) +
+		sizeBytes(8, len(m.ContentType)) +
+		sizeBytes(9, len(m.Body)) +
+		sizeVarint(10, m.Count) +
+		sizeVarint(11, m.SenderCount) +
+		len(m.ProtoReflect().GetUnknown())
+}
+
+// AppendMessage appends m's encoding to dst: the same bytes as proto.Marshal.
+// It does not check that m's strings are UTF-8, which ids and content types
+// that were checked are. It allocates only where dst is too short.
+func AppendMessage(dst []byte, m *pb.Message) []byte {
+	dst = appendString(dst, 1, m.Conversation)
+	dst = appendVarint(dst, 2, m.Seq)
+	dst = appendVarint(dst, 3, m.Id)
+	dst = appendString(dst, 4, m.Sender)
+	dst = appendString(dst, 5, m.ClientId)
+	dst = appendVarint(dst, 6, uint64(m.TimeMs))
+	dst = appendVarint(dst, 7, uint64(m.Kind))
+	dst = appendString(dst, 8, m.ContentType)
+	dst = appendBytes(dst, 9, m.Body)
+	dst = appendVarint(dst, 10, m.Count)
+	dst = appendVarint(dst, 11, m.SenderCount)
+	return append(dst, m.ProtoReflect().GetUnknown()...)
+}
+
+// MessageFrame appends the whole MESSAGE frame of m, a push, to dst. What
+// follows its header, frame[len(dst)+HeaderSize:], is the stored form of m.
+func MessageFrame(dst []byte, m *pb.Message) []byte {
+	return AppendMessage(AppendHeader(dst, TypeMessage, 0, SizeMessage(m)), m)
+}
