@@ -1,0 +1,222 @@
+package msgstore
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// formatVersion is the version of the keys and values, Pebble's files aside.
+const formatVersion = 1
+
+// newEpochFile is a file in the store's directory that makes the next Open
+// begin a new epoch, which removes it.
+const newEpochFile = "NEW-EPOCH"
+
+// Open opens the store in opts.Dir, and creates it where there is none.
+func Open(opts Options) (*Store, error) {
+	if err := opts.Validate(); err != nil {
+		return nil, err
+	}
+	opts = opts.withDefaults()
+	s := &Store{
+		opts:    opts,
+		heads:   newHeadCache(opts.HeadCache),
+		parts:   make([]partition, opts.Partitions),
+		closing: make(chan struct{}),
+	}
+	s.events.logger = opts.Logger
+	s.events.fatal = func(err error) {
+		opts.Fatal(fmt.Errorf("msgstore: %w", err))
+		panic("msgstore: Options.Fatal returned")
+	}
+	s.txs.New = func() any { return newTx(s) }
+	s.inflight.heads = make(map[string]priorHead)
+	s.inflight.members = make(map[memberID]priorMember)
+	if s.disk = opts.FS; s.disk == nil {
+		s.disk = vfs.Default
+	}
+	if err := checkDir(s.disk, opts.Dir); err != nil {
+		return nil, err
+	}
+	var err error
+	if s.lock, err = lockDir(s.disk, opts.Dir); err != nil {
+		return nil, err
+	}
+	if s.db, err = pebble.Open(opts.Dir, s.pebbleOptions()); err != nil {
+		return nil, errors.Join(fmt.Errorf("msgstore: open %s: %w", opts.Dir, err), s.lock.Close())
+	}
+	if err := s.load(); err != nil {
+		return nil, errors.Join(err, s.db.Close(), s.lock.Close())
+	}
+	s.start()
+	return s, nil
+}
+
+// load reads what the store knows about itself.
+func (s *Store) load() error {
+	if err := s.loadIdentity(); err != nil {
+		return err
+	}
+	if err := s.renewEpoch(); err != nil {
+		return err
+	}
+	newest := uint64(0)
+	for p := range s.parts {
+		var index, maxID uint64
+		_, err := s.get(appendTable(nil, p, tableApplied), func(value []byte) (err error) {
+			index, maxID, err = decodeApplied(value)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		part := &s.parts[p]
+		part.synced.Store(index)
+		part.applied.Store(index)
+		part.maxID = maxID
+		newest = max(newest, maxID)
+	}
+	var err error
+	s.ids, err = newIDSource(s.opts.Node, s.opts.Now(), newest)
+	return err
+}
+
+// loadIdentity reads and checks the store's identity, or gives it one when it
+// is new.
+func (s *Store) loadIdentity() error {
+	found, err := s.get(identityKey(), func(value []byte) error {
+		if len(value) < 4 {
+			return fmt.Errorf("%w: bad identity", ErrCorrupt)
+		}
+		if v := binary.BigEndian.Uint32(value); v != formatVersion {
+			return fmt.Errorf("%w: %s has version %d, this program knows version %d", ErrFormat, s.opts.Dir, v, formatVersion)
+		}
+		if len(value) != 14 {
+			return fmt.Errorf("%w: bad identity", ErrCorrupt)
+		}
+		if p := binary.BigEndian.Uint16(value[4:]); int(p) != len(s.parts) {
+			return fmt.Errorf("%w: %s was created with %d, which is for good; %d was asked for", ErrPartitions, s.opts.Dir, p, len(s.parts))
+		}
+		s.epoch = binary.BigEndian.Uint64(value[6:])
+		return nil
+	})
+	if found || err != nil {
+		return err
+	}
+	err = s.scan(nil, nil, func(_, _ []byte) (bool, error) {
+		return false, fmt.Errorf("%w: %s is a Pebble database of another program", ErrNotAStore, s.opts.Dir)
+	})
+	if err != nil {
+		return err
+	}
+	return s.setEpoch()
+}
+
+// renewEpoch begins a new epoch if the directory asks for one. A crash on the
+// way begins another one next time.
+func (s *Store) renewEpoch() error {
+	file := s.disk.PathJoin(s.opts.Dir, newEpochFile)
+	if _, err := s.disk.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("msgstore: %w", err)
+	}
+	if err := s.setEpoch(); err != nil {
+		return err
+	}
+	if err := s.disk.Remove(file); err != nil {
+		return fmt.Errorf("msgstore: %w", err)
+	}
+	return syncDir(s.disk, s.opts.Dir)
+}
+
+func (s *Store) setEpoch() error {
+	var random [8]byte
+	_, _ = rand.Read(random[:]) // never fails, as its documentation says
+	s.epoch = max(1, binary.BigEndian.Uint64(random[:]))
+	value := binary.BigEndian.AppendUint32(nil, formatVersion)
+	value = binary.BigEndian.AppendUint16(value, uint16(len(s.parts)))
+	value = binary.BigEndian.AppendUint64(value, s.epoch)
+	return s.db.Set(identityKey(), value, pebble.Sync)
+}
+
+func identityKey() []byte { return appendTable(nil, ownPartition, tableStore) }
+
+// checkDir refuses a directory that holds files but no Pebble database, so
+// that a mistyped path isn't filled with a store's files.
+func checkDir(disk vfs.FS, name string) error {
+	files, err := disk.List(name)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(files) == 0 {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("msgstore: %w", err)
+	}
+	if desc, err := pebble.Peek(name, disk); err != nil {
+		return fmt.Errorf("%w: %w", ErrFormat, err)
+	} else if desc.Exists {
+		return nil
+	}
+	for _, f := range files {
+		if !slices.ContainsFunc(bornFirst, func(prefix string) bool { return strings.HasPrefix(f, prefix) }) {
+			return fmt.Errorf("%w: %s holds other files, such as %q; give it a directory of its own", ErrNotAStore, name, f)
+		}
+	}
+	return nil
+}
+
+// bornFirst is what Pebble has made of a database before it counts as one: a
+// crash then leaves these. And lost+found is in every fresh file system.
+var bornFirst = []string{"LOCK", "marker.", "MANIFEST-", "OPTIONS-", "temporary.", "lost+found"}
+
+func lockDir(disk vfs.FS, name string) (*pebble.Lock, error) {
+	if err := makeDir(disk, name); err != nil {
+		return nil, fmt.Errorf("msgstore: %w", err)
+	}
+	lock, err := pebble.LockDirectory(name, disk)
+	var pathErr *fs.PathError
+	switch {
+	case errors.As(err, &pathErr): // the lock's file can't be made
+		return nil, fmt.Errorf("msgstore: %w", err)
+	case err != nil:
+		return nil, fmt.Errorf("%w: %s is locked by another process: %w", ErrLocked, name, err)
+	}
+	return lock, nil
+}
+
+// makeDir makes a directory with its parents, and syncs the parents of those
+// that it made.
+func makeDir(disk vfs.FS, name string) error {
+	var parents []string
+	for d := name; ; d = disk.PathDir(d) {
+		if _, err := disk.Stat(d); err == nil || d == disk.PathDir(d) {
+			break
+		}
+		parents = append(parents, disk.PathDir(d))
+	}
+	if err := disk.MkdirAll(name, 0o700); err != nil {
+		return err
+	}
+	for _, p := range parents {
+		if err := syncDir(disk, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func syncDir(disk vfs.FS, name string) error {
+	d, err := disk.OpenDir(name)
+	if err != nil {
+		return fmt.Errorf("msgstore: %w", err)
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,215 @@
+package msgstore
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/godwit-im/godwit/protocol"
+)
+
+// powerTest writes to a store while the power is cut again and again: before
+// every nth operation that changes the disk, what a cut would leave is set
+// aside, with the number of batches whose commit had returned by then.
+type powerTest struct {
+	disk    *vfs.MemFS
+	percent int
+	stride  int
+
+	mu      sync.Mutex // guards the fields below: Pebble writes from several goroutines
+	ops     int
+	batches []*model // the model after each batch, the first one empty
+	acked   int      // batches whose commit has returned
+	cuts    []cut
+}
+
+type cut struct {
+	disk  *vfs.MemFS
+	acked int
+}
+
+func (pt *powerTest) beforeWrite() {
+	pt.mu.Lock()
+	defer pt.mu.Unlock()
+	pt.ops++
+	if pt.ops%pt.stride == 0 {
+		pt.cuts = append(pt.cuts, cut{crash(pt.disk, pt.percent, uint64(pt.ops)), pt.acked})
+	}
+}
+
+// write commits n batches of random commands to s.
+func (pt *powerTest) write(t *testing.T, s *Store, n int, rnd *rand.Rand) {
+	w := newWriter(s)
+	users := []string{"a", "b", "c", "d"}
+	current := newModel(s.Partitions())
+	pt.batches = append(pt.batches, current)
+	for range n {
+		current = current.clone()
+		for range 1 + rnd.IntN(20) {
+			i := rnd.IntN(len(users))
+			pt.command(t, w, current, users[i], users[(i+1+rnd.IntN(len(users)-1))%len(users)], rnd)
+		}
+		copy(current.applied, w.index)
+		pt.mu.Lock()
+		pt.batches = append(pt.batches, current)
+		pt.mu.Unlock()
+		check(t, w.commit())
+		pt.mu.Lock()
+		pt.acked++
+		pt.mu.Unlock()
+	}
+}
+
+func (pt *powerTest) command(t *testing.T, w *writer, m *model, from, to string, rnd *rand.Rand) {
+	id := protocol.DirectID(from, to)
+	c := m.conversations[id]
+	switch x := rnd.IntN(10); {
+	case c == nil || x < 7:
+		client := fmt.Sprintf("%d-%d", w.now, rnd.IntN(1000))
+		msg, err := w.send(from, to, client, string(make([]byte, rnd.IntN(2000))))
+		check(t, err)
+		stamp := w.index[w.s.PartitionOf(id)]
+		if c == nil {
+			c = &modelConversation{created: stamp, min: 1, members: map[string]Member{
+				from: {Joined: stamp, Stamp: stamp}, to: {Joined: stamp, Stamp: stamp},
+			}}
+			m.conversations[id] = c
+		}
+		c.messages = append(c.messages, modelMessage{msg, encode(msg), stamp})
+	case x < 9:
+		row := c.members[from]
+		row.ReadSeq = c.head().Seq
+		row.Stamp = w.next(id)
+		check(t, w.begin().PutMember(row.Stamp, from, id, row))
+		c.members[from] = row
+	default:
+		n, err := w.begin().Trim(w.next(id), id, c.min+1+uint64(rnd.IntN(3)))
+		check(t, err)
+		c.min += uint64(n)
+	}
+}
+
+// inspect opens what a power cut left and returns an error unless it is the
+// state after one of the batches, the last acknowledged one or a later one.
+func (pt *powerTest) inspect(t *testing.T, c cut) error {
+	s, err := Open(memOptions(t, c.disk))
+	if err != nil {
+		return fmt.Errorf("after %d batches: %w", c.acked, err)
+	}
+	defer closeStore(t, s)
+	applied := make([]uint64, s.Partitions())
+	for p := range applied {
+		applied[p] = s.Applied(p)
+	}
+	for i := c.acked; i < len(pt.batches); i++ {
+		if !slices.Equal(pt.batches[i].applied, applied) {
+			continue
+		}
+		if err := pt.batches[i].compare(s); err != nil {
+			return fmt.Errorf("after %d batches, recovered as %d: %w", c.acked, i, err)
+		}
+		_, err := newWriter(s).send("a", "b", "after", "the cut")
+		return err
+	}
+	return fmt.Errorf("after %d batches: applied is %v, which is not that of any batch from there on", c.acked, applied)
+}
+
+// cutPower returns what inspecting every cut found.
+func cutPower(t *testing.T, opts Options, batches, stride, percent int) (cuts int, _ error) {
+	t.Helper()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	pt := &powerTest{disk: vfs.NewCrashableMem(), percent: percent, stride: stride}
+	opts.FS = pt.disk
+	s := open(t, opts) // creating a store has a test of its own
+	closeStore(t, s)
+	opts.FS = beforeWrites(pt.disk, pt.beforeWrite)
+	s = open(t, opts)
+	pt.write(t, s, batches, rand.New(rand.NewPCG(seed, 0)))
+	closeStore(t, s)
+	var errs []error
+	for _, c := range pt.cuts {
+		if err := pt.inspect(t, c); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return len(pt.cuts), errors.Join(errs...)
+}
+
+// Whatever the moment of a power cut: all that was acknowledged is there, and
+// the store is as it was after some whole batch.
+func TestPowerCut(t *testing.T) {
+	for _, percent := range []int{0, 50, 100} {
+		t.Run(fmt.Sprintf("%d%% of the unsynced survives", percent), func(t *testing.T) {
+			t.Parallel()
+			cuts, err := cutPower(t, memOptions(t, nil), 120, 3, percent)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if cuts < 40 {
+				t.Fatalf("only %d cuts", cuts)
+			}
+			t.Logf("%d cuts", cuts)
+		})
+	}
+}
+
+// The test above must be able to fail: without the sync before the commit
+// returns, it does.
+func TestPowerCutFindsLoss(t *testing.T) {
+	opts := memOptions(t, nil)
+	opts.Durability = Interval
+	opts.SyncInterval = time.Minute
+	cuts, err := cutPower(t, opts, 60, 3, 0)
+	if err == nil {
+		t.Fatalf("%d power cuts without a sync, and nothing was missed", cuts)
+	}
+	t.Logf("%d cuts, the first finding: %.200s", cuts, err.Error())
+}
+
+// Closing a store syncs what was committed without.
+func TestIntervalSyncsOnClose(t *testing.T) {
+	disk := vfs.NewCrashableMem()
+	opts := memOptions(t, disk)
+	opts.Durability = Interval
+	opts.SyncInterval = time.Minute
+	s := open(t, opts)
+	conversation := fill(t, s, 10)
+	if got := s.Applied(s.PartitionOf(conversation)); got != 10 {
+		t.Errorf("applied is %d right after the commit", got)
+	}
+	closeStore(t, s)
+	opts.FS = crash(disk, 0, 1)
+	s = open(t, opts)
+	defer closeStore(t, s)
+	if h, _, err := s.Head(conversation); err != nil || h.Seq != 10 {
+		t.Fatalf("head %+v, %v", h, err)
+	}
+}
+
+// In the background the log is synced every interval.
+func TestIntervalSyncs(t *testing.T) {
+	disk := vfs.NewCrashableMem()
+	opts := memOptions(t, disk)
+	opts.Durability = Interval
+	opts.SyncInterval = time.Millisecond
+	synced := make(chan time.Duration, 1)
+	opts.ObserveSync = func(d time.Duration) { synced <- d }
+	s := open(t, opts)
+	defer closeStore(t, s)
+	conversation := fill(t, s, 10)
+	<-synced
+	opts.FS = crash(disk, 0, 1)
+	opts.ObserveSync = nil
+	survivor := open(t, opts)
+	defer closeStore(t, survivor)
+	if h, _, err := survivor.Head(conversation); err != nil || h.Seq != 10 {
+		t.Fatalf("head %+v, %v", h, err)
+	}
+}

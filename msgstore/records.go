@@ -1,0 +1,238 @@
+package msgstore
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// Head is the newest message of a conversation, without its body.
+type Head struct {
+	// Seq is 0 in a conversation that never had a message.
+	Seq    uint64
+	ID     uint64
+	TimeMs int64
+	// Count is Message.count of that message, SenderCount its sender_count.
+	Count       uint64
+	Sender      string
+	SenderCount uint64
+	// MinSeq is the oldest seq that is kept; Seq+1 when none is.
+	MinSeq uint64
+	// Stamp is the log index at which the message was appended, or, before
+	// the first one, the conversation created.
+	Stamp uint64
+}
+
+// Others is how many countable messages of a direct conversation were not
+// written by user, who must be one of its two members.
+func (h Head) Others(user string) uint64 {
+	if h.Sender == user {
+		return h.Count - h.SenderCount
+	}
+	return h.SenderCount
+}
+
+// Member is a user's membership of a conversation.
+type Member struct {
+	// ReadSeq and DeliveredSeq are the user's cursors.
+	ReadSeq, DeliveredSeq uint64
+	// ReadOthers is how many countable messages of others there are up to
+	// ReadSeq, so that unread = Head.Others(user) - ReadOthers.
+	ReadOthers uint64
+	// Joined is the log index at which the user became a member. The store
+	// sets it.
+	Joined uint64
+	// Stamp is the log index of the last change. The store sets it.
+	Stamp uint64
+}
+
+// The values. Every one that belongs to a conversation begins with its stamp,
+// a u64, big-endian; varints follow. docs/STORAGE.md has the diagrams. A field
+// that comes later is appended, and absent means zero.
+
+const stampSize = 8
+
+// stampOf is the stamp of a value, which must be long enough to hold one.
+func stampOf(value []byte) uint64 { return binary.BigEndian.Uint64(value) }
+
+func appendMember(dst []byte, m Member) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, m.Stamp)
+	dst = binary.AppendUvarint(dst, m.Joined)
+	dst = binary.AppendUvarint(dst, m.ReadSeq)
+	dst = binary.AppendUvarint(dst, m.DeliveredSeq)
+	return binary.AppendUvarint(dst, m.ReadOthers)
+}
+
+func decodeMember(value []byte) (Member, error) {
+	d := decoder{b: value}
+	m := Member{Stamp: d.fixed64(), Joined: d.uvarint(), ReadSeq: d.uvarint(), DeliveredSeq: d.uvarint(), ReadOthers: d.uvarint()}
+	return m, d.done("membership")
+}
+
+// conversationRow is the row of a conversation.
+type conversationRow struct {
+	stamp   uint64
+	created uint64 // log index
+	minSeq  uint64
+	// last is the newest message after retention has removed it; its Seq is 0
+	// as long as it is there.
+	last Head
+}
+
+func appendConversationRow(dst []byte, c conversationRow) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, c.stamp)
+	dst = binary.AppendUvarint(dst, c.created)
+	dst = binary.AppendUvarint(dst, c.minSeq)
+	if c.last.Seq == 0 {
+		return dst
+	}
+	dst = binary.AppendUvarint(dst, c.last.Seq)
+	dst = binary.AppendUvarint(dst, c.last.ID)
+	dst = binary.AppendVarint(dst, c.last.TimeMs)
+	dst = binary.AppendUvarint(dst, c.last.Count)
+	dst = binary.AppendUvarint(dst, c.last.SenderCount)
+	dst = binary.AppendUvarint(dst, c.last.Stamp)
+	dst = binary.AppendUvarint(dst, uint64(len(c.last.Sender)))
+	return append(dst, c.last.Sender...)
+}
+
+func decodeConversationRow(value []byte) (conversationRow, error) {
+	d := decoder{b: value}
+	c := conversationRow{stamp: d.fixed64(), created: d.uvarint(), minSeq: d.uvarint()}
+	if len(d.b) > 0 {
+		c.last = Head{
+			Seq: d.uvarint(), ID: d.uvarint(), TimeMs: d.varint(), Count: d.uvarint(),
+			SenderCount: d.uvarint(), Stamp: d.uvarint(), Sender: d.string(),
+		}
+	}
+	return c, d.done("conversation")
+}
+
+func appendApplied(dst []byte, index, maxID uint64) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(dst, index), maxID)
+}
+
+func decodeApplied(value []byte) (index, maxID uint64, err error) {
+	d := decoder{b: value}
+	index, maxID = d.fixed64(), d.fixed64()
+	return index, maxID, d.done("applied index")
+}
+
+// decoder reads the fields of a value one after the other. Once one is
+// missing, all that follow are zero, and done says so.
+type decoder struct {
+	b   []byte
+	bad bool
+}
+
+func (d *decoder) take(n int) []byte {
+	if n <= 0 || n > len(d.b) {
+		d.bad, d.b = true, nil
+		return nil
+	}
+	v := d.b[:n]
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) fixed64() uint64 {
+	if v := d.take(8); v != nil {
+		return binary.BigEndian.Uint64(v)
+	}
+	return 0
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	d.take(n)
+	return v
+}
+
+func (d *decoder) varint() int64 {
+	v, n := binary.Varint(d.b)
+	d.take(n)
+	return v
+}
+
+func (d *decoder) string() string {
+	n := d.uvarint()
+	if n == 0 || n > uint64(len(d.b)) {
+		d.bad = d.bad || n > 0
+		return ""
+	}
+	return string(d.take(int(n)))
+}
+
+func (d *decoder) done(what string) error {
+	if d.bad || len(d.b) > 0 {
+		return fmt.Errorf("%w: bad %s value", ErrCorrupt, what)
+	}
+	return nil
+}
+
+// message is what the store needs to know of a message. Its slices alias the
+// encoding that it was read from.
+type message struct {
+	head             Head // without Sender, MinSeq and Stamp
+	sender, clientID []byte
+}
+
+// decodeMessage reads the encoding of a message. It walks over the fields and
+// leaves the body, which is most of a message, alone.
+func decodeMessage(wire []byte) (m message, err error) {
+	for b := wire; len(b) > 0; {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return message{}, errBadMessage
+		}
+		b = b[n:]
+		switch typ {
+		case protowire.VarintType:
+			var v uint64
+			if v, n = protowire.ConsumeVarint(b); n >= 0 {
+				m.setVarint(num, v)
+			}
+		case protowire.BytesType:
+			var v []byte
+			if v, n = protowire.ConsumeBytes(b); n >= 0 {
+				m.setBytes(num, v)
+			}
+		default:
+			n = protowire.ConsumeFieldValue(num, typ, b)
+		}
+		if n < 0 {
+			return message{}, errBadMessage
+		}
+		b = b[n:]
+	}
+	return m, nil
+}
+
+var errBadMessage = fmt.Errorf("%w: bad message value", ErrCorrupt)
+
+// The field numbers are those of Message in im.proto.
+
+func (m *message) setVarint(num protowire.Number, v uint64) {
+	switch num {
+	case 2:
+		m.head.Seq = v
+	case 3:
+		m.head.ID = v
+	case 6:
+		m.head.TimeMs = int64(v)
+	case 10:
+		m.head.Count = v
+	case 11:
+		m.head.SenderCount = v
+	}
+}
+
+func (m *message) setBytes(num protowire.Number, v []byte) {
+	switch num {
+	case 4:
+		m.sender = v
+	case 5:
+		m.clientID = v
+	}
+}

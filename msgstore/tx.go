@@ -1,0 +1,312 @@
+package msgstore
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/godwit-im/godwit/protocol/pb"
+)
+
+// Tx collects the changes of one commit. It belongs to its writer's goroutine.
+// Its reads see its own changes, and everything that its writer committed
+// before. An error means that the disk fails or that the caller broke a rule;
+// after one, Commit fails too.
+//
+// The strings of messages, ids and wires that a Tx is given must not change
+// until it ends.
+type Tx struct {
+	s     *Store
+	batch *pebble.Batch
+	err   error // the first one
+
+	conversations map[string]*txConversation
+	rewritten     []*txConversation // whose rows are in the batch
+	members       map[memberID]*txMember
+	changed       []*txMember         // whose rows will be
+	clientIDs     map[clientID]uint64 // to seq; 0 = removed by Trim
+	parts         []txPartition       // by partition
+	touched       []int               // the partitions that have an index
+	key           []byte              // scratch
+}
+
+// txConversation is a conversation that a Tx read or changed.
+type txConversation struct {
+	id        string
+	prior     priorHead // when the Tx began
+	head      Head
+	exists    bool
+	changed   bool
+	row       conversationRow
+	rewritten bool     // row is set, and in the batch
+	wires     [][]byte // the appended messages, from prior.head.Seq+1
+}
+
+type txMember struct {
+	id      memberID
+	prior   priorMember // when the Tx began
+	now     Member
+	exists  bool
+	changed bool
+}
+
+type txPartition struct{ index, maxID uint64 }
+
+type clientID struct{ conversation, sender, id string }
+
+func newTx(s *Store) *Tx {
+	return &Tx{
+		s:             s,
+		conversations: make(map[string]*txConversation),
+		members:       make(map[memberID]*txMember),
+		clientIDs:     make(map[clientID]uint64),
+		parts:         make([]txPartition, len(s.parts)),
+	}
+}
+
+// Begin begins a transaction. It ends with Commit or Discard.
+func (s *Store) Begin() *Tx {
+	tx := s.txs.Get().(*Tx)
+	tx.batch = s.db.NewBatch(pebble.WithMaxRetainedSizeBytes(4 << 20))
+	return tx
+}
+
+// Discard drops the changes. The Tx is done.
+func (tx *Tx) Discard() {
+	_ = tx.batch.Close() // only gives its memory back
+	tx.batch, tx.err = nil, nil
+	clear(tx.conversations)
+	clear(tx.members)
+	clear(tx.clientIDs)
+	clear(tx.rewritten)
+	tx.rewritten = tx.rewritten[:0]
+	clear(tx.changed)
+	tx.changed = tx.changed[:0]
+	for _, p := range tx.touched {
+		tx.parts[p] = txPartition{}
+	}
+	tx.touched = tx.touched[:0]
+	tx.s.txs.Put(tx)
+}
+
+// fail keeps the first error for Commit.
+func (tx *Tx) fail(err error) error {
+	if tx.err == nil {
+		tx.err = err
+	}
+	return err
+}
+
+// SetApplied moves a partition's applied index, for commands that change
+// nothing. Every change does so by itself.
+func (tx *Tx) SetApplied(p int, index uint64) {
+	_ = tx.touch(p, index) // Commit returns it
+}
+
+func (tx *Tx) touch(p int, index uint64) error {
+	if applied := tx.s.parts[p].applied.Load(); index <= applied {
+		return tx.fail(fmt.Errorf("msgstore: partition %d: index %d was applied before; it is at %d", p, index, applied))
+	}
+	part := &tx.parts[p]
+	if part.index == 0 {
+		tx.touched = append(tx.touched, p)
+	}
+	part.index = max(part.index, index)
+	return nil
+}
+
+func (tx *Tx) conversation(conversation string) (*txConversation, error) {
+	if c, ok := tx.conversations[conversation]; ok {
+		return c, nil
+	}
+	h, exists, err := tx.s.Head(conversation)
+	if err != nil {
+		return nil, tx.fail(err)
+	}
+	c := &txConversation{id: conversation, prior: priorHead{h, exists}, head: h, exists: exists}
+	tx.conversations[conversation] = c
+	return c, nil
+}
+
+// existing is conversation, for what can only be done to one that exists.
+func (tx *Tx) existing(what, conversation string) (*txConversation, error) {
+	c, err := tx.conversation(conversation)
+	if err == nil && !c.exists {
+		err = tx.fail(fmt.Errorf("msgstore: %s: there is no conversation %q", what, conversation))
+	}
+	return c, err
+}
+
+// own returns the encoding of a message that the Tx appended, nil for others.
+func (c *txConversation) own(seq uint64) []byte {
+	if seq <= c.prior.head.Seq {
+		return nil
+	}
+	return c.wires[seq-c.prior.head.Seq-1]
+}
+
+// Head returns a conversation's head, and whether the conversation exists.
+func (tx *Tx) Head(conversation string) (Head, bool, error) {
+	c, err := tx.conversation(conversation)
+	if err != nil {
+		return Head{}, false, err
+	}
+	return c.head, c.exists, nil
+}
+
+// Create makes a conversation, which must not exist, with these members.
+func (tx *Tx) Create(index uint64, conversation string, users ...string) error {
+	c, err := tx.conversation(conversation)
+	if err != nil {
+		return err
+	}
+	if c.exists {
+		return tx.fail(fmt.Errorf("msgstore: create: conversation %q exists", conversation))
+	}
+	p := tx.s.PartitionOf(conversation)
+	if err := tx.touch(p, index); err != nil {
+		return err
+	}
+	c.head = Head{MinSeq: 1, Stamp: index}
+	c.exists, c.changed = true, true
+	tx.putConversation(p, c, conversationRow{stamp: index, created: index, minSeq: 1})
+	for _, user := range users {
+		if err := tx.PutMember(index, user, conversation, Member{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (tx *Tx) putConversation(p int, c *txConversation, row conversationRow) {
+	tx.key = appendConversationKey(tx.key[:0], p, c.id)
+	_ = tx.batch.Set(tx.key, appendConversationRow(nil, row), nil) // a batch that isn't committed yet takes anything
+	if c.row = row; !c.rewritten {
+		c.rewritten = true
+		tx.rewritten = append(tx.rewritten, c)
+	}
+}
+
+// FindByClientID returns the seq of the message that sender sent with this
+// client message id, while that message is kept.
+func (tx *Tx) FindByClientID(conversation, sender, id string) (seq uint64, found bool, err error) {
+	if seq, ok := tx.clientIDs[clientID{conversation, sender, id}]; ok {
+		return seq, seq > 0, nil
+	}
+	tx.key = appendClientIDKey(tx.key[:0], tx.s.PartitionOf(conversation), conversation, sender, id)
+	found, err = tx.s.get(tx.key, func(value []byte) error {
+		d := decoder{b: value}
+		seq = d.uvarint()
+		return d.done("client message id")
+	})
+	if err != nil {
+		return 0, false, tx.fail(err)
+	}
+	return seq, found, nil
+}
+
+// Message returns the encoding of a message that is kept, as Append was given
+// it. The result is the caller's.
+func (tx *Tx) Message(conversation string, seq uint64) ([]byte, error) {
+	c, err := tx.existing("message", conversation)
+	if err != nil {
+		return nil, err
+	}
+	if seq < c.head.MinSeq || seq > c.head.Seq {
+		return nil, tx.fail(fmt.Errorf("msgstore: message: %q has seqs %d to %d, not %d", conversation, c.head.MinSeq, c.head.Seq, seq))
+	}
+	if wire := c.own(seq); wire != nil {
+		return bytes.Clone(wire), nil
+	}
+	wire, found, err := tx.s.message(conversation, seq)
+	if err == nil && !found {
+		err = missing(conversation, seq)
+	}
+	if err != nil {
+		return nil, tx.fail(err)
+	}
+	return wire, nil
+}
+
+// Append appends a message. m.Seq must be the head's plus one, and wire m's
+// encoding, which is stored as it is.
+func (tx *Tx) Append(index uint64, m *pb.Message, wire []byte) error {
+	c, err := tx.existing("append", m.Conversation)
+	if err != nil {
+		return err
+	}
+	if m.Seq != c.head.Seq+1 {
+		return tx.fail(fmt.Errorf("msgstore: append: seq %d after %d in %q", m.Seq, c.head.Seq, m.Conversation))
+	}
+	p := tx.s.PartitionOf(m.Conversation)
+	if err := tx.touch(p, index); err != nil {
+		return err
+	}
+
+	op := tx.batch.SetDeferred(messageKeySize(m.Conversation), stampSize+len(wire))
+	appendMessageKey(op.Key[:0], p, m.Conversation, m.Seq)
+	binary.BigEndian.PutUint64(op.Value, index)
+	copy(op.Value[stampSize:], wire)
+	_ = op.Finish() // no index to keep, so nothing that can fail
+
+	tx.key = appendClientIDKey(tx.key[:0], p, m.Conversation, m.Sender, m.ClientId)
+	var seq [binary.MaxVarintLen64]byte
+	_ = tx.batch.Set(tx.key, seq[:binary.PutUvarint(seq[:], m.Seq)], nil)
+
+	tx.clientIDs[clientID{m.Conversation, m.Sender, m.ClientId}] = m.Seq
+	tx.parts[p].maxID = max(tx.parts[p].maxID, m.Id)
+	c.wires = append(c.wires, wire)
+	c.changed = true
+	c.head = Head{
+		Seq: m.Seq, ID: m.Id, TimeMs: m.TimeMs, Count: m.Count, Sender: m.Sender, SenderCount: m.SenderCount,
+		MinSeq: c.head.MinSeq, Stamp: index,
+	}
+	return nil
+}
+
+func (tx *Tx) member(user, conversation string) (*txMember, error) {
+	id := memberID{user, conversation}
+	if r, ok := tx.members[id]; ok {
+		return r, nil
+	}
+	m, exists, err := tx.s.member(id)
+	if err != nil {
+		return nil, tx.fail(err)
+	}
+	r := &txMember{id: id, prior: priorMember{m, exists}, now: m, exists: exists}
+	tx.members[id] = r
+	return r, nil
+}
+
+// Member returns a user's membership, and whether there is one.
+func (tx *Tx) Member(user, conversation string) (Member, bool, error) {
+	r, err := tx.member(user, conversation)
+	if err != nil {
+		return Member{}, false, err
+	}
+	return r.now, r.exists, nil
+}
+
+// PutMember changes a user's membership, or makes it. m.Joined and m.Stamp are
+// set by the store.
+func (tx *Tx) PutMember(index uint64, user, conversation string, m Member) error {
+	r, err := tx.member(user, conversation)
+	if err != nil {
+		return err
+	}
+	if err := tx.touch(tx.s.PartitionOf(conversation), index); err != nil {
+		return err
+	}
+	m.Stamp, m.Joined = index, r.now.Joined
+	if !r.exists {
+		m.Joined = index
+	}
+	r.now, r.exists = m, true
+	if !r.changed {
+		r.changed = true
+		tx.changed = append(tx.changed, r)
+	}
+	return nil
+}
