@@ -1,0 +1,138 @@
+package chat
+
+import (
+	"time"
+
+	"github.com/godwit-im/godwit/protocol"
+	"github.com/godwit-im/godwit/protocol/pb"
+)
+
+// Op is what a Command asks for. The numbers are stable: a replicated log
+// carries them.
+type Op uint8
+
+// The operations.
+const (
+	OpSend Op = 1 // append a message
+	OpMark Op = 2 // move a member's cursors forward
+	OpTrim Op = 3 // remove the messages below a seq
+)
+
+// Command is one entry of a partition's log. It holds everything that may vary
+// from one run to the next, the clock and the ids too, so that Apply needs
+// nothing else.
+type Command struct {
+	Op           Op
+	Conversation string
+	User         string // who asks; "" for OpTrim
+
+	// TimeMs (Unix milliseconds) and MessageID (OpSend only) are filled in by
+	// the Log when it takes the command on.
+	TimeMs    int64
+	MessageID uint64
+
+	// OpSend, as in pb.Send. Body must not change until the Outcome is there.
+	ClientID    string
+	Kind        pb.Kind
+	ContentType string
+	Body        []byte
+
+	// OpMark, as in pb.Mark.
+	ReadSeq      uint64
+	DeliveredSeq uint64
+
+	// OpTrim: the first seq to keep.
+	Below uint64
+}
+
+// Result is what became of a Command.
+type Result struct {
+	// Err refuses the command; the other fields are then zero. It may be shared
+	// between results and must not be changed.
+	Err *protocol.Error
+
+	// OpSend: where the message is. Duplicate marks the answer to a resend.
+	Seq       uint64
+	ID        uint64
+	TimeMs    int64
+	Duplicate bool
+
+	// OpMark: the user's cursors and unread count as they now are.
+	ReadSeq      uint64
+	DeliveredSeq uint64
+	Unread       uint64
+
+	// OpTrim: how many messages went. Fewer than asked for means that the
+	// command was cut short to keep the writer free: trim again.
+	Removed int
+}
+
+// EffectKind tells the kinds of Effect apart.
+type EffectKind uint8
+
+// The kinds of effect.
+const (
+	EffectMessage EffectKind = 1 // a message was stored
+	EffectReceipt EffectKind = 2 // a member's cursors moved
+)
+
+// Effect is something that others must learn of, once it is durable. Effects
+// are live news only: one that is lost, in a crash say, is made good by SYNC
+// and PULL.
+type Effect struct {
+	Kind         EffectKind
+	Conversation string
+	Users        []string // who must learn of it, the one who caused it too
+
+	// EffectMessage. Frame is the whole MESSAGE frame, header and all. Its body
+	// is the stored encoding; it is shared by all who get it and never changed.
+	Seq   uint64
+	Frame []byte
+
+	// EffectReceipt: whose cursors, and where they are.
+	User         string
+	ReadSeq      uint64
+	DeliveredSeq uint64
+	Unread       uint64 // the user's own business: for User's sessions only
+}
+
+// Proposal is a Command on its way through a Log, with what its submitter needs
+// to answer for it.
+type Proposal struct {
+	Command  Command
+	Origin   any       // the submitter's; nil where nobody waits for an answer
+	Request  uint32    // the submitter's
+	InFlight int       // the submitter's: what the request takes up of its window, in bytes
+	Accepted time.Time // when the request arrived, for latency figures
+
+	// settled, where set, gets the result in the Sink's place: the log's own
+	// commands. It runs on the writer's goroutine and must not block.
+	settled func(Result)
+}
+
+// Outcome is a Proposal that has been applied and committed.
+type Outcome struct {
+	Proposal *Proposal
+	Result   Result
+	Effects  []Effect
+}
+
+// Sink is told what became of the proposals: package delivery's part.
+type Sink interface {
+	// Deliver is called on a writer's goroutine after the commit, with the
+	// outcomes in log order. Every other command of the partition waits while it
+	// runs, so it must not block. outcomes and the effects in them are the
+	// log's again once it returns; frames and proposals may be kept. Two writers
+	// may call it at the same time.
+	Deliver(outcomes []Outcome)
+}
+
+// Log takes commands on and has them applied in order. Its implementations are
+// Embedded and, on several nodes, a replicated one.
+type Log interface {
+	// Submit hands p over: it must not be changed until its Outcome. It never
+	// blocks. The error is a *protocol.Error: BUSY when the partition's queue is
+	// full, STORAGE_FULL when a message can't be stored, DRAINING when the log
+	// is closing, INTERNAL when it has failed.
+	Submit(p *Proposal) error
+}

@@ -1,0 +1,72 @@
+package chat
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/godwit-im/godwit/msgstore"
+	"github.com/godwit-im/godwit/protocol/pb"
+)
+
+// Every message carries two running counts: how many messages up to and with
+// it count as unread for those who didn't write them, and how many of those its
+// own sender wrote. In a direct conversation that tells, at any message and for
+// either member, how many the other one wrote so far. A member's row keeps that
+// number at its read cursor; what the other one wrote since is unread.
+//
+// What retention removed is unread to nobody: it can't be read any more.
+
+// ReadFunc returns the encoding of a message that is kept; one that isn't is an
+// error.
+type ReadFunc func(conversation string, seq uint64) (wire []byte, err error)
+
+// Unread is how many messages of a direct conversation user has yet to read,
+// given its head and user's row. Where retention has overtaken the read cursor
+// it reads the oldest message that is kept, and no other.
+func Unread(read ReadFunc, head msgstore.Head, row msgstore.Member, conversation, user string) (uint64, error) {
+	seen := row.ReadOthers
+	if row.ReadSeq+1 < head.MinSeq {
+		gone, err := othersUpTo(read, head, conversation, user, head.MinSeq-1)
+		if err != nil {
+			return 0, err
+		}
+		seen = max(seen, gone)
+	}
+	others := head.Others(user)
+	return others - min(others, seen), nil // a row may be newer than the head it is read with
+}
+
+// othersUpTo is how many messages with a seq of 1 to seq somebody else than
+// user wrote. Below the oldest message that is kept that is no longer known
+// seq by seq: everything that was removed counts.
+func othersUpTo(read ReadFunc, head msgstore.Head, conversation, user string, seq uint64) (uint64, error) {
+	if seq >= head.Seq || head.MinSeq > head.Seq {
+		return head.Others(user), nil
+	}
+	m, err := readMessage(read, conversation, max(seq, head.MinSeq))
+	if err != nil {
+		return 0, err
+	}
+	mine := m.Sender == user
+	others := m.SenderCount
+	if mine {
+		others = m.Count - m.SenderCount
+	}
+	if seq < head.MinSeq && !mine {
+		others-- // m itself is kept
+	}
+	return others, nil
+}
+
+func readMessage(read ReadFunc, conversation string, seq uint64) (*pb.Message, error) {
+	wire, err := read(conversation, seq)
+	if err != nil {
+		return nil, err
+	}
+	m := &pb.Message{}
+	if err := proto.Unmarshal(wire, m); err != nil {
+		return nil, fmt.Errorf("decode message at seq %d: %w", seq, err)
+	}
+	return m, nil
+}

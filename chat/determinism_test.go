@@ -1,0 +1,237 @@
+package chat
+
+import (
+	"fmt"
+	"go/ast"
+	"go/importer"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"golang.org/x/tools/go/packages"
+	"pgregory.net/rapid"
+
+	"github.com/godwit-im/godwit/msgstore"
+	"github.com/godwit-im/godwit/protocol/pb"
+)
+
+// TestApplyIsDeterministic applies the same commands to two stores, cut into
+// different commits: results, effects and stores must be the same.
+func TestApplyIsDeterministic(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		commands := rapid.SliceOfN(rapid.Custom(drawCommand), 1, 80).Draw(t, "commands")
+		for i := range commands {
+			commands[i].MessageID = uint64(1000 + i)
+		}
+		wantTranscript, wantHash := replay(t, commands, func(int) bool { return true })
+		cuts := rapid.SliceOfN(rapid.Bool(), len(commands), len(commands)).Draw(t, "cuts")
+		transcript, hash := replay(t, commands, func(i int) bool { return cuts[i] })
+		if transcript != wantTranscript {
+			t.Errorf("cut into other batches, the commands gave\n%s\ninstead of\n%s", transcript, wantTranscript)
+		}
+		if hash != wantHash {
+			t.Errorf("cut into other batches, the commands left another store")
+		}
+	})
+}
+
+func drawCommand(t *rapid.T) Command {
+	user := rapid.SampledFrom([]string{"ann", "bob", "cid"})
+	c := Command{
+		Conversation: rapid.SampledFrom([]string{"d:ann:bob", "d:ann:cid", "d:bob:cid"}).Draw(t, "conversation"),
+		User:         user.Draw(t, "user"),
+		TimeMs:       rapid.Int64Range(1, 1000).Draw(t, "time"), // goes back and forth
+	}
+	switch rapid.IntRange(0, 9).Draw(t, "op") {
+	case 0:
+		c.Op, c.User = OpTrim, ""
+		c.Below = rapid.Uint64Range(0, 12).Draw(t, "below")
+	case 1, 2:
+		c.Op = OpMark
+		c.ReadSeq = rapid.Uint64Range(0, 12).Draw(t, "read")
+		c.DeliveredSeq = rapid.Uint64Range(0, 12).Draw(t, "delivered")
+	default:
+		c.Op, c.Kind = OpSend, pb.Kind_KIND_TEXT
+		c.ClientID = rapid.StringMatching("[a-f]").Draw(t, "client id") // resends are common
+		c.Body = []byte(c.ClientID)
+		if rapid.IntRange(0, 9).Draw(t, "reuse") == 0 {
+			c.Body = []byte("another body")
+		}
+	}
+	return c
+}
+
+// replay applies commands to a new store, with a commit after the i-th where
+// commit(i) says so and after the last.
+func replay(t *rapid.T, commands []Command, commit func(i int) bool) (transcript, hash string) {
+	store, err := msgstore.Open(storeOptions(vfs.NewMem()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	var (
+		out     strings.Builder
+		tx      = store.Begin()
+		indexes = make([]uint64, store.Partitions())
+	)
+	for i := range commands {
+		c := commands[i]
+		p := store.PartitionOf(c.Conversation)
+		indexes[p]++
+		r, effects, err := Apply(tx, indexes[p], &c, nil)
+		if err != nil {
+			t.Fatalf("command %d: %v", i, err)
+		}
+		tx.SetApplied(p, indexes[p])
+		out.WriteString(show(&c, r, effects))
+		if commit(i) || i == len(commands)-1 {
+			if err := tx.Commit(); err != nil {
+				t.Fatal(err)
+			}
+			tx = store.Begin()
+		}
+	}
+	tx.Discard()
+	var hashes strings.Builder
+	for p := range store.Partitions() {
+		h, err := store.StateHash(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&hashes, "%x\n", h)
+	}
+	return out.String(), hashes.String()
+}
+
+// TestApplyReadsOnlyItsArguments holds Apply, and every function of this
+// package that it reaches, to the rule of its comment.
+func TestApplyReadsOnlyItsArguments(t *testing.T) {
+	loaded, err := packages.Load(&packages.Config{
+		Mode: packages.NeedName | packages.NeedFiles | packages.NeedCompiledGoFiles | packages.NeedSyntax |
+			packages.NeedTypes | packages.NeedTypesInfo | packages.NeedImports,
+	}, ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := packages.PrintErrors(loaded); n > 0 || len(loaded) != 1 {
+		t.Fatalf("%d packages with %d errors", len(loaded), n)
+	}
+	pkg := loaded[0]
+	reached, found := impurities(pkg.Fset, pkg.Syntax, pkg.TypesInfo, "Apply")
+	for _, f := range found {
+		t.Error(f)
+	}
+	// The walk must not have missed the point.
+	for _, f := range []string{"Apply", "applySend", "applyMark", "applyTrim", "appendMessage", "othersUpTo"} {
+		if !reached[f] {
+			t.Errorf("the walk from Apply did not reach %s; it reached %v", f, reached)
+		}
+	}
+}
+
+// TestImpuritiesAreFound proves that the test above can fail.
+func TestImpuritiesAreFound(t *testing.T) {
+	for name, source := range map[string]string{
+		"clock":          `package p; import "time"; func Apply() int64 { return now() }; func now() int64 { return time.Now().Unix() }`,
+		"randomness":     `package p; import "math/rand/v2"; func Apply() int { return rand.Int() }`,
+		"map order":      `package p; func Apply(m map[int]int) (n int) { for k := range m { n = k }; return n }`,
+		"state":          `package p; var n int; func Apply() int { n++; return n }`,
+		"goroutine":      `package p; func Apply() { go func() {}() }`,
+		"reached method": `package p; import "os"; type t struct{}; func (t) f() string { return os.Getenv("X") }; func Apply() string { return t{}.f() }`,
+	} {
+		fset := token.NewFileSet()
+		file, err := parser.ParseFile(fset, "p.go", source, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info := &types.Info{Types: map[ast.Expr]types.TypeAndValue{}, Uses: map[*ast.Ident]types.Object{}, Defs: map[*ast.Ident]types.Object{}}
+		if _, err := (&types.Config{Importer: importer.Default()}).Check("p", fset, []*ast.File{file}, info); err != nil {
+			// Without compiled standard packages to import, from their source.
+			info = &types.Info{Types: map[ast.Expr]types.TypeAndValue{}, Uses: map[*ast.Ident]types.Object{}, Defs: map[*ast.Ident]types.Object{}}
+			if _, err := (&types.Config{Importer: importer.ForCompiler(fset, "source", nil)}).Check("p", fset, []*ast.File{file}, info); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+		if _, found := impurities(fset, []*ast.File{file}, info, "Apply"); len(found) == 0 {
+			t.Errorf("%s: nothing was found in %s", name, source)
+		}
+	}
+}
+
+// pure are the packages that what Apply reaches may call.
+var pure = map[string]bool{
+	"bytes":                                   true,
+	"fmt":                                     true,
+	"google.golang.org/protobuf/proto":        true,
+	"github.com/godwit-im/godwit/msgstore":    true,
+	"github.com/godwit-im/godwit/protocol":    true,
+	"github.com/godwit-im/godwit/protocol/pb": true,
+}
+
+// impurities walks the functions of a package that root reaches and returns
+// their names, and what in them could make two runs differ: calls into packages
+// that are not pure, ranges over maps, goroutines and channels, and package
+// variables that are anything but a fixed refusal.
+func impurities(fset *token.FileSet, files []*ast.File, info *types.Info, root string) (reached map[string]bool, found []string) {
+	bodies := map[types.Object]*ast.FuncDecl{}
+	var todo []*ast.FuncDecl
+	for _, file := range files {
+		for _, d := range file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Body != nil {
+				bodies[info.Defs[f.Name]] = f
+				if f.Name.Name == root && f.Recv == nil {
+					todo = append(todo, f)
+				}
+			}
+		}
+	}
+	reached = map[string]bool{}
+	report := func(n ast.Node, what string) {
+		found = append(found, fmt.Sprintf("%s: %s, and %s reaches it", fset.Position(n.Pos()), what, root))
+	}
+	seen := map[*ast.FuncDecl]bool{}
+	for len(todo) > 0 {
+		f := todo[0]
+		todo = todo[1:]
+		if seen[f] {
+			continue
+		}
+		seen[f] = true
+		reached[f.Name.Name] = true
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.RangeStmt:
+				if _, ok := info.Types[n.X].Type.Underlying().(*types.Map); ok {
+					report(n, "ranges over a map")
+				}
+			case *ast.GoStmt, *ast.SelectStmt, *ast.SendStmt:
+				report(n, "leaves its goroutine")
+			case *ast.Ident:
+				object := info.Uses[n]
+				if object == nil || object.Pkg() == nil {
+					return true
+				}
+				if f, ok := bodies[object]; ok {
+					todo = append(todo, f)
+					return true
+				}
+				switch o := object.(type) {
+				case *types.Func, *types.TypeName, *types.Const:
+					if path := o.Pkg().Path(); path != info.Defs[f.Name].Pkg().Path() && !pure[path] {
+						report(n, "uses "+path+"."+o.Name())
+					}
+				case *types.Var:
+					global := o.Parent() == o.Pkg().Scope()
+					if global && !strings.HasSuffix(o.Type().String(), "protocol.Error") {
+						report(n, "uses the variable "+o.Name())
+					}
+				}
+			}
+			return true
+		})
+	}
+	return reached, found
+}

@@ -1,0 +1,41 @@
+package chat
+
+import "sync/atomic"
+
+type counters struct {
+	batches    atomic.Uint64
+	commands   atomic.Uint64
+	duplicates atomic.Uint64
+	busy       atomic.Uint64
+	full       atomic.Uint64
+	trimmed    atomic.Uint64
+}
+
+// Stats is a snapshot of an Embedded log's counters since its start. Waiting
+// is the present number.
+type Stats struct {
+	Batches    uint64 // commits
+	Commands   uint64 // commands applied
+	Duplicates uint64 // resends that were answered with the first ack
+	Busy       uint64 // proposals refused because a queue was full
+	Full       uint64 // messages refused because the disk was nearly full
+	Trimmed    uint64 // messages that retention removed
+	Waiting    int    // proposals accepted and not yet in a batch
+}
+
+// Stats returns the counters. Any goroutine.
+func (e *Embedded) Stats() Stats {
+	waiting := 0
+	for _, q := range e.queues {
+		waiting += q.depth()
+	}
+	return Stats{
+		Batches:    e.stats.batches.Load(),
+		Commands:   e.stats.commands.Load(),
+		Duplicates: e.stats.duplicates.Load(),
+		Busy:       e.stats.busy.Load(),
+		Full:       e.stats.full.Load(),
+		Trimmed:    e.stats.trimmed.Load(),
+		Waiting:    waiting,
+	}
+}

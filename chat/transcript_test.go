@@ -1,0 +1,200 @@
+package chat
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/datadriven"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/godwit-im/godwit/msgstore"
+	"github.com/godwit-im/godwit/protocol"
+	"github.com/godwit-im/godwit/protocol/pb"
+)
+
+// TestTranscripts runs the files in testdata/transcripts: commands in, results, effects and
+// state out. They are the specification of Apply; a change of a rule shows as a
+// change of them.
+//
+//	send <user> <peer> <client id> [body] [kind=] [type=] [at=<ms>]
+//	mark <user> <peer> [read=] [delivered=]
+//	trim <user> <peer> below=
+//	state <user> <peer>
+//
+// <user> <peer> name the direct conversation; in=<id> names another one. The
+// clock ticks a second with every command, unless at= sets it. Ids are 101,
+// 102, ... Every command is a commit of its own.
+func TestTranscripts(t *testing.T) {
+	datadriven.Walk(t, "testdata/transcripts", func(t *testing.T, path string) {
+		tr := &transcript{store: openStore(t, storeOptions(vfs.NewMem())), nextID: 100}
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			out, err := tr.run(d)
+			if err != nil {
+				d.Fatalf(t, "%v", err)
+			}
+			return out
+		})
+	})
+}
+
+type transcript struct {
+	store  *msgstore.Store
+	clock  int64
+	nextID uint64
+}
+
+func (tr *transcript) run(d *datadriven.TestData) (string, error) {
+	var words []string
+	options := map[string]string{}
+	for _, arg := range d.CmdArgs {
+		switch len(arg.Vals) {
+		case 0:
+			words = append(words, arg.Key)
+		default:
+			options[arg.Key] = arg.Vals[0]
+		}
+	}
+	if len(words) < 2 {
+		return "", fmt.Errorf("a user and a peer must be given")
+	}
+	c := Command{User: words[0], Conversation: protocol.DirectID(words[0], words[1])}
+	if in, ok := options["in"]; ok {
+		c.Conversation = in
+	}
+	number := func(key string) (n uint64) {
+		if s, ok := options[key]; ok {
+			if _, err := fmt.Sscan(s, &n); err != nil {
+				panic(fmt.Sprintf("%s=%s: %v", key, s, err))
+			}
+		}
+		return n
+	}
+	switch d.Cmd {
+	case "send":
+		c.Op, c.ClientID = OpSend, words[2]
+		c.Kind, c.ContentType = pb.Kind_KIND_TEXT, options["type"]
+		if options["kind"] == "custom" {
+			c.Kind = pb.Kind_KIND_CUSTOM
+		}
+		c.Body = []byte(strings.Join(words[3:], " "))
+		tr.nextID++
+		c.MessageID = tr.nextID
+	case "mark":
+		c.Op, c.ReadSeq, c.DeliveredSeq = OpMark, number("read"), number("delivered")
+	case "trim":
+		c.Op, c.User, c.Below = OpTrim, "", number("below")
+	case "state":
+		return tr.state(c.Conversation)
+	default:
+		return "", fmt.Errorf("unknown command %q", d.Cmd)
+	}
+	tr.clock += 1000
+	if at := number("at"); at > 0 {
+		tr.clock = int64(at)
+	}
+	c.TimeMs = tr.clock
+	return tr.apply(&c)
+}
+
+func (tr *transcript) apply(c *Command) (string, error) {
+	p := tr.store.PartitionOf(c.Conversation)
+	index := tr.store.Applied(p) + 1
+	tx := tr.store.Begin()
+	r, effects, err := Apply(tx, index, c, nil)
+	if err != nil {
+		tx.Discard()
+		return "", err
+	}
+	tx.SetApplied(p, index)
+	if err := tx.Commit(); err != nil {
+		return "", err
+	}
+	return show(c, r, effects), nil
+}
+
+// show renders what Apply returned.
+func show(c *Command, r Result, effects []Effect) string {
+	var b strings.Builder
+	switch {
+	case r.Err != nil:
+		fmt.Fprintf(&b, "refused: %v\n", r.Err)
+	case c.Op == OpSend:
+		fmt.Fprintf(&b, "sent: seq=%d id=%d time=%d", r.Seq, r.ID, r.TimeMs)
+		if r.Duplicate {
+			b.WriteString(" duplicate")
+		}
+		b.WriteString("\n")
+	case c.Op == OpMark:
+		fmt.Fprintf(&b, "marked: read=%d delivered=%d unread=%d\n", r.ReadSeq, r.DeliveredSeq, r.Unread)
+	case c.Op == OpTrim:
+		fmt.Fprintf(&b, "trimmed: %d removed\n", r.Removed)
+	}
+	for _, e := range effects {
+		fmt.Fprintf(&b, "tell %s: ", strings.Join(e.Users, ", "))
+		switch e.Kind {
+		case EffectMessage:
+			f, _, err := protocol.Parse(e.Frame, protocol.MaxBody)
+			if err != nil || f.Type != protocol.TypeMessage {
+				panic(fmt.Sprintf("bad frame in effect: %v %v", f.Type, err))
+			}
+			fmt.Fprintf(&b, "%s in %s at %d: %s\n", f.Type, e.Conversation, e.Seq, showMessage(f.Body))
+		case EffectReceipt:
+			fmt.Fprintf(&b, "RECEIPT in %s of %s: read=%d delivered=%d unread=%d\n", e.Conversation, e.User, e.ReadSeq, e.DeliveredSeq, e.Unread)
+		}
+	}
+	return b.String()
+}
+
+func showMessage(wire []byte) string {
+	m := &pb.Message{}
+	if err := proto.Unmarshal(wire, m); err != nil {
+		panic(err)
+	}
+	s := fmt.Sprintf("%s/%s %q", m.Sender, m.ClientId, m.Body)
+	if m.Kind == pb.Kind_KIND_CUSTOM {
+		s += " custom " + m.ContentType
+	}
+	return s + fmt.Sprintf(" id=%d time=%d count=%d/%d", m.Id, m.TimeMs, m.SenderCount, m.Count)
+}
+
+// state renders everything that is stored of a conversation.
+func (tr *transcript) state(conversation string) (string, error) {
+	h, exists, err := tr.store.Head(conversation)
+	if err != nil {
+		return "", err
+	}
+	if !exists {
+		return "does not exist\n", nil
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "head: seq=%d id=%d time=%d min=%d stamp=%d\n", h.Seq, h.ID, h.TimeMs, h.MinSeq, h.Stamp)
+	users := strings.Split(strings.TrimPrefix(conversation, "d:"), ":")
+	for _, user := range users {
+		row, found, err := tr.store.Member(user, conversation)
+		if err != nil || !found {
+			return "", fmt.Errorf("row of %s: found %v, %v", user, found, err)
+		}
+		read := func(conversation string, seq uint64) ([]byte, error) {
+			wire, found, err := tr.store.Message(conversation, seq)
+			if err == nil && !found {
+				err = fmt.Errorf("no message at seq %d", seq)
+			}
+			return wire, err
+		}
+		unread, err := Unread(read, h, row, conversation, user)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&b, "%s: read=%d delivered=%d unread=%d stamp=%d\n", user, row.ReadSeq, row.DeliveredSeq, unread, row.Stamp)
+	}
+	for seq := h.MinSeq; seq <= h.Seq; seq++ {
+		wire, found, err := tr.store.Message(conversation, seq)
+		if err != nil || !found {
+			return "", fmt.Errorf("message %d: found %v, %v", seq, found, err)
+		}
+		fmt.Fprintf(&b, "%d: %s\n", seq, showMessage(wire))
+	}
+	return b.String(), nil
+}

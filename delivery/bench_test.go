@@ -1,0 +1,74 @@
+package delivery
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/godwit-im/godwit/chat"
+	"github.com/godwit-im/godwit/protocol"
+	"github.com/godwit-im/godwit/protocol/pb"
+	"github.com/godwit-im/godwit/session"
+)
+
+// sinkWire is a Transport that drops everything.
+type sinkWire struct{}
+
+func (sinkWire) Reply([]byte)       {}
+func (sinkWire) Push([]byte) bool   { return true }
+func (sinkWire) Close(error)        {}
+func (sinkWire) ID() uint64         { return 1 }
+func (sinkWire) RemoteAddr() string { return "" }
+
+// BenchmarkDeliver delivers a batch of 4,096 messages to transports that cost
+// nothing: an ack to each sender, a push to each peer. run is how many of a
+// sender's messages follow one another, as they do where clients pipeline.
+func BenchmarkDeliver(b *testing.B) {
+	for _, run := range []int{1, 16} {
+		b.Run(fmt.Sprintf("run=%d", run), func(b *testing.B) {
+			const senders, batch = 256, 4096
+			n := newNode(b, func(c *nodeConfig) { c.session.MaxInFlight = batch })
+			sessions := make([]*session.Session, senders)
+			for i := range sessions {
+				token, err := session.Sign(n.keys, "", session.HS256, "godwit", "godwit", fmt.Sprintf("u%d", i), time.Hour, time.Now())
+				if err != nil {
+					b.Fatal(err)
+				}
+				sessions[i], err = n.sessions.Connect(sinkWire{}, 1, &pb.Connect{
+					MinVersion: 1, MaxVersion: 1, Token: token, Device: "d", Platform: "test",
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+			outcomes := make([]chat.Outcome, batch)
+			for i := range outcomes {
+				from, to := sessions[i/run%senders], sessions[(i/run+1)%senders]
+				m := &pb.Message{
+					Conversation: protocol.DirectID(from.User, to.User), Seq: uint64(i), Id: 1 << 60,
+					Sender: from.User, ClientId: "0123456789abcdef", TimeMs: 1_800_000_000_000, Body: make([]byte, 256),
+				}
+				outcomes[i] = chat.Outcome{
+					Proposal: &chat.Proposal{Origin: from, Request: uint32(i), Command: chat.Command{Op: chat.OpSend}},
+					Result:   chat.Result{Seq: m.Seq, ID: m.Id, TimeMs: m.TimeMs},
+					Effects: []chat.Effect{{
+						Kind: chat.EffectMessage, Conversation: m.Conversation, Users: []string{from.User, to.User},
+						Seq: m.Seq, Frame: protocol.MessageFrame(nil, m),
+					}},
+				}
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				b.StopTimer()
+				for i := range outcomes {
+					if err := outcomes[i].Proposal.Origin.(*session.Session).Begin(0); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.StartTimer()
+				n.Delivery.Deliver(outcomes)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/batch, "ns/msg")
+		})
+	}
+}

@@ -1,0 +1,17 @@
+// Package delivery is the way out of the server: the answers and the live news
+// that follow a commit, and the reads, SYNC, PULL and WHO.
+//
+//	chat.Log ──outcomes──► Deliver ──answer──────────► the asking session
+//	                          └─────MESSAGE, RECEIPT──► all other sessions of both users
+//	gateway ──SYNC, PULL, WHO──► turns ──► workers ──answer──► the asking session
+//
+// Deliver runs on the log's writer and touches no disk. The reads do, so they
+// run on a fixed number of workers, which take the sessions in turn, one
+// request each: a session that asks for much delays itself.
+//
+// News is an optimisation, the store is the record. What makes the two fit
+// together is an order: a session is registered before its first SYNC reads the
+// applied indexes that become its cursor. A change is then either at or below
+// the cursor, and the SYNC has it, or it is committed after, and its push finds
+// the session. TestSyncAndPushLoseNothing tries to break it.
+package delivery

@@ -1,0 +1,127 @@
+package delivery
+
+import (
+	"github.com/godwit-im/godwit/protocol"
+	"github.com/godwit-im/godwit/protocol/pb"
+	"github.com/godwit-im/godwit/session"
+)
+
+var (
+	errNotAMember = protocol.Errorf(pb.Code_CODE_NOT_A_MEMBER, "not a member of this conversation")
+	errBadCursor  = protocol.Errorf(pb.Code_CODE_BAD_CURSOR, "this is no cursor of a SYNCED; sync without one")
+)
+
+// Pull answers a PULL on a worker: with PULLED, or with an ERROR. inFlight is
+// what the request takes up of the session's window, in bytes; it is given back
+// with the answer. req must not change until then. An error is a *protocol.Error
+// and means that there will be no answer: the caller gives one, and calls
+// s.End.
+func (d *Delivery) Pull(s *session.Session, request uint32, req *pb.Pull, inFlight int) error {
+	return d.turns.add(s, job{request: request, inFlight: inFlight, read: func() ([]byte, error) {
+		d.stats.pulls.Add(1)
+		return d.pull(s.User, request, req)
+	}})
+}
+
+// Sync answers a SYNC with SYNCED, as Pull does a PULL.
+func (d *Delivery) Sync(s *session.Session, request uint32, req *pb.Sync, inFlight int) error {
+	began := d.cfg.Now()
+	return d.turns.add(s, job{request: request, inFlight: inFlight, read: func() ([]byte, error) {
+		d.stats.syncs.Add(1)
+		frame, err := d.sync(s.User, request, req)
+		if d.cfg.ObserveSync != nil {
+			d.cfg.ObserveSync(d.cfg.Now().Sub(began))
+		}
+		return frame, err
+	}})
+}
+
+// Who answers a WHO with PRESENT, as Pull does a PULL.
+func (d *Delivery) Who(s *session.Session, request uint32, req *pb.Who, inFlight int) error {
+	if len(req.Users) > protocol.MaxWho {
+		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "WHO for %d users, the limit is %d", len(req.Users), protocol.MaxWho)
+	}
+	return d.turns.add(s, job{request: request, inFlight: inFlight, read: func() ([]byte, error) {
+		d.stats.whos.Add(1)
+		return d.who(s.User, request, req)
+	}})
+}
+
+// who reports those of req's users who are online. Only a conversation in
+// common makes a user's presence anybody's business.
+func (d *Delivery) who(user string, request uint32, req *pb.Who) ([]byte, error) {
+	var online []string
+	for _, other := range req.Users {
+		if err := protocol.CheckID("user", other); err != nil {
+			return nil, err
+		}
+		if other == user || !d.sessions.Online(other) {
+			continue
+		}
+		_, acquainted, err := d.store.Head(protocol.DirectID(user, other))
+		if err != nil {
+			return nil, err
+		}
+		if acquainted {
+			online = append(online, other)
+		}
+	}
+	return protocol.AppendProto(nil, protocol.TypePresent, request, &pb.Present{Online: online}), nil
+}
+
+// pulledTail bounds the encoding of Pulled's fields but messages.
+const pulledTail = 2 + 11 + 11
+
+// pull reads a page of a conversation, straight from the store into the frame.
+func (d *Delivery) pull(user string, request uint32, req *pb.Pull) ([]byte, error) {
+	if _, _, err := protocol.ParseDirect(req.Conversation); err != nil {
+		return nil, err
+	}
+	if _, member := protocol.Peer(req.Conversation, user); !member {
+		return nil, errNotAMember
+	}
+	head, exists, err := d.store.Head(req.Conversation)
+	switch {
+	case err != nil:
+		return nil, err
+	case !exists:
+		return nil, errNotAMember // whether others talk is nobody else's business
+	case req.From > head.Seq+1:
+		return nil, protocol.Errorf(pb.Code_CODE_SEQ_OUT_OF_RANGE, "from is %d, the head is %d", req.From, head.Seq)
+	case wrongWay(req):
+		return nil, protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "until %d lies the wrong way from %d", req.Until, req.From)
+	}
+	from := req.From
+	if req.Backward {
+		from = min(from, head.Seq)
+	}
+	limit := limit(req.Limit, d.cfg.PullLimit, d.cfg.MaxPull)
+	frame := make([]byte, protocol.HeaderSize, pullGuess)
+	page, err := d.store.Range(req.Conversation, from, req.Until, req.Backward, limit, d.cfg.MaxFrame-pulledTail, frame)
+	if err != nil {
+		return nil, err
+	}
+	frame = appendProto(page.Encoded, &pb.Pulled{More: page.More, HeadSeq: page.Head, MinSeq: page.Min})
+	return finish(frame, protocol.TypePulled, request), nil
+}
+
+func wrongWay(req *pb.Pull) bool {
+	switch {
+	case req.Until == 0 || req.From == 0:
+		return false
+	case req.Backward:
+		return req.Until > req.From
+	}
+	return req.Until < req.From
+}
+
+// limit is what a client gets that wishes for so many; 0 is no wish.
+func limit(wanted uint32, byDefault, most int) int {
+	if wanted == 0 {
+		return byDefault
+	}
+	return int(min(uint64(wanted), uint64(most)))
+}
+
+// pullGuess is the capacity in bytes that a page begins with: a dozen messages.
+const pullGuess = 4 << 10

@@ -1,0 +1,37 @@
+package delivery
+
+import "sync/atomic"
+
+type counters struct {
+	messages atomic.Uint64
+	receipts atomic.Uint64
+	syncs    atomic.Uint64
+	pulls    atomic.Uint64
+	whos     atomic.Uint64
+	failed   atomic.Uint64
+}
+
+// Stats is a snapshot of the counters since the start. Waiting is the present
+// number.
+type Stats struct {
+	Messages uint64 // MESSAGE pushes, to a session each, those of lagging ones too
+	Receipts uint64 // RECEIPT pushes
+	Syncs    uint64 // SYNCs answered
+	Pulls    uint64 // PULLs answered
+	Whos     uint64 // WHOs answered
+	Failed   uint64 // reads that the store failed
+	Waiting  int    // reads that wait for a worker
+}
+
+// Stats returns the counters. Any goroutine.
+func (d *Delivery) Stats() Stats {
+	return Stats{
+		Messages: d.stats.messages.Load(),
+		Receipts: d.stats.receipts.Load(),
+		Syncs:    d.stats.syncs.Load(),
+		Pulls:    d.stats.pulls.Load(),
+		Whos:     d.stats.whos.Load(),
+		Failed:   d.stats.failed.Load(),
+		Waiting:  d.turns.depth(),
+	}
+}

@@ -1,0 +1,249 @@
+package delivery
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/godwit-im/godwit/chat"
+	"github.com/godwit-im/godwit/msgstore"
+	"github.com/godwit-im/godwit/protocol"
+	"github.com/godwit-im/godwit/protocol/pb"
+)
+
+// changed is a conversation that changed for a user since a cursor.
+type changed struct {
+	conversation string
+	head         msgstore.Head
+	mine, peers  msgstore.Member
+}
+
+// compare orders a walk. In newestFirst nothing is met twice, because a
+// conversation's time never decreases.
+func (w walk) compare(a, b changed) int {
+	if w == newestFirst {
+		if c := cmp.Compare(b.head.TimeMs, a.head.TimeMs); c != 0 {
+			return c
+		}
+	}
+	return cmp.Compare(a.conversation, b.conversation)
+}
+
+// sync answers with a page of the user's conversations that changed since the
+// cursor.
+func (d *Delivery) sync(user string, request uint32, req *pb.Sync) ([]byte, error) {
+	applied := d.applied() // before all reads
+	from, reset, err := resume(req.Cursor, d.store.Epoch(), applied)
+	if err != nil {
+		return nil, err
+	}
+	base, at := from.base, position{watermark: applied}
+	if from.page != nil {
+		at = *from.page
+	}
+	p := d.newPage(req.Limit)
+	next := &cursor{epoch: d.store.Epoch()}
+	for {
+		list, err := d.changedSince(user, base, &at)
+		if err != nil {
+			return nil, err
+		}
+		n, err := d.fill(p, user, list)
+		if err != nil {
+			return nil, err
+		}
+		if n < len(list) {
+			if n > 0 {
+				at.timeMs, at.conversation = list[n-1].head.TimeMs, list[n-1].conversation
+			}
+			next.base, next.page = base, &at
+			break
+		}
+		if from.page == nil || at.walk == catchUp {
+			next.base = at.watermark
+			break
+		}
+		base, at = at.watermark, position{watermark: applied, walk: catchUp}
+	}
+	frame := appendProto(p.frame, &pb.Synced{
+		Cursor: next.append(nil),
+		More:   next.page != nil,
+		Reset_: reset,
+		Epoch:  d.store.Epoch(),
+	})
+	return finish(frame, protocol.TypeSynced, request), nil
+}
+
+// applied returns the present applied indexes.
+func (d *Delivery) applied() []uint64 {
+	indexes := make([]uint64, d.store.Partitions())
+	for p := range indexes {
+		indexes[p] = d.store.Applied(p)
+	}
+	return indexes
+}
+
+// changedSince returns the conversations of user that changed past base and
+// come after at, in the order of its walk.
+func (d *Delivery) changedSince(user string, base []uint64, at *position) ([]changed, error) {
+	var list []changed
+	err := d.store.Members(user, func(conversation string, row msgstore.Member) error {
+		// Where nothing in the partition had changed when the SYNC began, nothing
+		// is left for it to tell. What a page of the first walk missed since may
+		// be newer than any watermark, though.
+		p := d.store.PartitionOf(conversation)
+		if at.watermark[p] > base[p] || at.walk == catchUp {
+			list = append(list, changed{conversation: conversation, mine: row})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	last := changed{conversation: at.conversation, head: msgstore.Head{TimeMs: at.timeMs}}
+	kept := list[:0]
+	for _, c := range list {
+		var exists bool
+		if c.head, exists, err = d.store.Head(c.conversation); err != nil {
+			return nil, err
+		}
+		peer, _ := protocol.Peer(c.conversation, user)
+		if c.peers, _, err = d.store.Member(peer, c.conversation); err != nil {
+			return nil, err
+		}
+		stamp := max(c.head.Stamp, c.mine.Stamp, c.peers.Stamp)
+		if !exists || stamp <= base[d.store.PartitionOf(c.conversation)] {
+			continue
+		}
+		if at.conversation == "" || at.walk.compare(c, last) > 0 {
+			kept = append(kept, c)
+		}
+	}
+	slices.SortFunc(kept, at.walk.compare)
+	return kept, nil
+}
+
+// page is a SYNCED that is being filled.
+type page struct {
+	frame []byte // with room for the header in front
+	limit int    // how many more conversations it may take
+	most  int    // how many bytes it could take at the beginning
+	room  int    // and can now
+}
+
+func (d *Delivery) newPage(wanted uint32) *page {
+	most := d.cfg.MaxFrame - syncedTail - maxCursor(d.store.Partitions())
+	return &page{
+		frame: make([]byte, protocol.HeaderSize, pullGuess),
+		limit: limit(wanted, d.cfg.SyncLimit, d.cfg.MaxSync),
+		most:  most,
+		room:  most,
+	}
+}
+
+// fill puts as much of list into p as there is room for, one at the least if p
+// is empty, and returns how many that were.
+func (d *Delivery) fill(p *page, user string, list []changed) (n int, err error) {
+	for n < len(list) && p.limit > 0 {
+		state, err := d.appendState(nil, user, &list[n], p.most)
+		if err != nil {
+			return 0, err
+		}
+		// Synced.conversations is field 1, as Pulled.messages is.
+		size := protocol.SizeStored(len(state))
+		if size > p.room {
+			break
+		}
+		p.frame = protocol.AppendStored(p.frame, state)
+		p.room -= size
+		p.limit--
+		n++
+	}
+	return n, nil
+}
+
+// syncedTail bounds the encoding of Synced's fields but conversations and the
+// bytes of the cursor.
+const syncedTail = 4 + 2 + 2 + 9
+
+// appendState appends the encoding of c's pb.ConversationState to dst. The
+// preview, copied as it is stored, is left out where the state would not fit
+// into an answer of its own, of most bytes, or the message is not kept any more.
+func (d *Delivery) appendState(dst []byte, user string, c *changed, most int) ([]byte, error) {
+	unread, err := d.unread(user, c)
+	if err != nil {
+		return nil, err
+	}
+	dst = appendProto(dst, &pb.ConversationState{
+		Conversation:     c.conversation,
+		HeadSeq:          c.head.Seq,
+		MinSeq:           c.head.MinSeq,
+		Unread:           unread,
+		ReadSeq:          c.mine.ReadSeq,
+		DeliveredSeq:     c.mine.DeliveredSeq,
+		PeerReadSeq:      c.peers.ReadSeq,
+		PeerDeliveredSeq: c.peers.DeliveredSeq,
+	})
+	last, kept, err := d.store.Message(c.conversation, c.head.Seq)
+	if err != nil {
+		return nil, err
+	}
+	if kept && protocol.SizeStored(len(dst)+protocol.SizeStored(len(last))) <= most {
+		dst = protowire.AppendTag(dst, stateLast, protowire.BytesType)
+		dst = protowire.AppendBytes(dst, last)
+	}
+	return dst, nil
+}
+
+// stateLast is the number of ConversationState.last.
+const stateLast = 9
+
+// errNotKept: a message is no longer there that was there by the head.
+var errNotKept = errors.New("delivery: message not kept")
+
+// unread is the user's unread count in c. Where retention was at work on c
+// between two reads, it reads again where c begins.
+func (d *Delivery) unread(user string, c *changed) (uint64, error) {
+	for {
+		n, err := chat.Unread(d.message, c.head, c.mine, c.conversation, user)
+		if !errors.Is(err, errNotKept) {
+			return n, err
+		}
+		head, _, readErr := d.store.Head(c.conversation)
+		if readErr != nil {
+			return 0, readErr
+		}
+		if head.MinSeq == c.head.MinSeq {
+			return 0, fmt.Errorf("%s at seq %d: %w", c.conversation, head.MinSeq, err)
+		}
+		c.head.MinSeq = head.MinSeq
+	}
+}
+
+// message is a chat.ReadFunc.
+func (d *Delivery) message(conversation string, seq uint64) ([]byte, error) {
+	wire, kept, err := d.store.Message(conversation, seq)
+	if err == nil && !kept {
+		err = errNotKept
+	}
+	return wire, err
+}
+
+func appendProto(dst []byte, m proto.Message) []byte {
+	dst, err := proto.MarshalOptions{}.MarshalAppend(dst, m)
+	if err != nil {
+		panic("delivery: " + err.Error()) // ids are ASCII: they were checked on the way in
+	}
+	return dst
+}
+
+// finish fills in the header of a frame that was begun with HeaderSize bytes of
+// room for it.
+func finish(frame []byte, t protocol.Type, request uint32) []byte {
+	protocol.AppendHeader(frame[:0], t, request, len(frame)-protocol.HeaderSize)
+	return frame
+}
