@@ -1,0 +1,129 @@
+package godwit
+
+import (
+	"runtime"
+	"time"
+
+	"github.com/godwit-im/godwit/protocol/pb"
+)
+
+const defaultPlatform = runtime.GOOS
+
+// Kind says what a message's body is.
+type Kind = pb.Kind
+
+// The kinds of messages.
+const (
+	KindText   = pb.Kind_KIND_TEXT   // UTF-8 text
+	KindCustom = pb.Kind_KIND_CUSTOM // opaque; ContentType says what it is
+)
+
+// Message is a message of a conversation, as the server stored it.
+type Message struct {
+	Conversation string
+	Seq          uint64 // 1, 2, 3, ... within the conversation
+	ID           uint64 // unique on the server, roughly ordered by time
+	Sender       string
+	ClientID     string // the sender's client message id
+	Time         time.Time
+	Kind         Kind
+	ContentType  string
+	Body         []byte
+}
+
+// Text is the body as a string.
+func (m Message) Text() string { return string(m.Body) }
+
+// Ack is the server's word that a message is stored durably.
+type Ack struct {
+	Seq  uint64
+	ID   uint64
+	Time time.Time // the server's clock
+}
+
+// Receipt tells how far a member of a conversation has come. Cursors never go
+// back, except with Handler.OnReset.
+type Receipt struct {
+	Conversation string
+	User         string // whose cursors these are: the peer's, or the user's own
+	ReadSeq      uint64 // everything up to here was read
+	DeliveredSeq uint64 // everything up to here reached a device
+	Unread       uint64 // messages left to read; of the user's own receipts only
+}
+
+// Conversation is how a conversation of the user stands on the server.
+type Conversation struct {
+	ID               string
+	Peer             string // the other member of a direct conversation
+	HeadSeq          uint64 // of the newest message
+	MinSeq           uint64 // of the oldest message that is kept
+	Unread           uint64 // messages of others after ReadSeq
+	ReadSeq          uint64 // the user's own cursors
+	DeliveredSeq     uint64
+	PeerReadSeq      uint64 // the other member's, in a direct conversation
+	PeerDeliveredSeq uint64
+	Last             *Message // the newest message; nil if none is kept
+}
+
+// Phase is where a client stands with its connection.
+type Phase int
+
+// The phases. From Closed none follows.
+const (
+	// Connecting: an attempt to connect is under way.
+	Connecting Phase = iota
+	// Syncing: the session is up and messages flow, and what was missed while
+	// there was none is being fetched.
+	Syncing
+	// Online: everything that the server had when this session began has been
+	// handed to OnMessage.
+	Online
+	// Waiting: there is no connection; the next attempt comes after RetryIn.
+	Waiting
+	// Closed: the client is done, by Close or for a final error.
+	Closed
+)
+
+var phaseNames = [...]string{"connecting", "syncing", "online", "waiting", "closed"}
+
+// String is the phase's name in lower case.
+func (p Phase) String() string {
+	if p < 0 || int(p) >= len(phaseNames) {
+		return "unknown"
+	}
+	return phaseNames[p]
+}
+
+// State is a client's phase with its circumstances.
+type State struct {
+	Phase Phase
+	// Err is, in Waiting, why the last attempt or connection ended and, in
+	// Closed, the final error; nil after Close.
+	Err error
+	// RetryIn is, in Waiting, how long until the next attempt, measured from
+	// the beginning of the phase.
+	RetryIn time.Duration
+}
+
+// Status is how far a message that was sent has come.
+type Status int
+
+// The statuses in their order. A message may skip some: one that is read was
+// delivered. From Failed and Read none follows.
+const (
+	StatusQueued    Status = iota // in the outbox
+	StatusSent                    // stored by the server; it has a seq
+	StatusDelivered               // on a device of the peer
+	StatusRead                    // read by the peer
+	StatusFailed                  // refused for good; see Outgoing.Sent
+)
+
+var statusNames = [...]string{"queued", "sent", "delivered", "read", "failed"}
+
+// String is the status's name in lower case.
+func (s Status) String() string {
+	if s < 0 || int(s) >= len(statusNames) {
+		return "unknown"
+	}
+	return statusNames[s]
+}
