@@ -133,6 +133,9 @@ func TestStalledStore(t *testing.T) {
 	if n := len(sink.wait(t, 0)); n != 0 {
 		t.Fatalf("%d outcomes from a disk that hangs", n)
 	}
+	// An operator can see how long it has been hanging.
+	first := e.Stats().Committing
+	eventually(t, func() bool { return e.Stats().Committing > max(first, 0) })
 	// Close can't wait for ever, either.
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
@@ -150,6 +153,7 @@ func TestStalledStore(t *testing.T) {
 	if st := e.Stats(); st.Busy != 1 {
 		t.Errorf("%d BUSY answers were counted", st.Busy)
 	}
+	eventually(t, func() bool { return e.Stats().Committing == 0 })
 }
 
 // TestQueueBounds holds a queue to both of its bounds.
@@ -167,11 +171,21 @@ func TestQueueBounds(t *testing.T) {
 		t.Errorf("%d commands were accepted, the bound is 7", n)
 	}
 	const body = 1000
-	if n, _ := fill(1000, 5*(body+proposalOverhead)+1, body); n != 5 {
+	n, q := fill(1000, 5*(body+proposalOverhead)+1, body)
+	if n != 5 {
 		t.Errorf("%d commands were accepted where 5 fit", n)
 	}
+	// What is taken out makes room.
+	if taken, bytes := q.take(nil, 2, 1<<20); len(taken) != 2 || bytes != 2*(body+proposalOverhead) {
+		t.Errorf("took %d commands of %d bytes", len(taken), bytes)
+	}
+	for range 2 {
+		if err := q.accept(send("ann", "d:ann:bob", "c", strings.Repeat("x", body))); err != nil {
+			t.Errorf("there is room for 2, and got %v", err)
+		}
+	}
 	// What alone is too large must still get through.
-	n, q := fill(1000, 10, body)
+	n, q = fill(1000, 10, body)
 	if n != 1 {
 		t.Errorf("%d commands were accepted into an empty queue that is too small for one", n)
 	}
@@ -200,6 +214,14 @@ func TestCloseDrains(t *testing.T) {
 	go func() { closed <- e.Close(t.Context()) }()
 	for e.Submit(send("ann", "d:ann:bob", "c", "x")) == nil {
 		t.Log("submitted before Close")
+	}
+	for _, q := range e.queues {
+		eventually(t, func() bool { return errors.Is(q.accept(send("ann", "d:ann:bob", "c", "x")), errDraining) })
+	}
+	select {
+	case <-closed:
+		t.Fatal("closed while commands are parked")
+	case <-time.After(50 * time.Millisecond):
 	}
 	close(release)
 	if err := <-closed; err != nil {

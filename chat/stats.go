@@ -1,6 +1,9 @@
 package chat
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
 type counters struct {
 	batches    atomic.Uint64
@@ -12,7 +15,7 @@ type counters struct {
 }
 
 // Stats is a snapshot of an Embedded log's counters since its start. Waiting
-// is the present number.
+// and Committing are of the moment.
 type Stats struct {
 	Batches    uint64 // commits
 	Commands   uint64 // commands applied
@@ -21,6 +24,11 @@ type Stats struct {
 	Full       uint64 // messages refused because the disk was nearly full
 	Trimmed    uint64 // messages that retention removed
 	Waiting    int    // proposals accepted and not yet in a batch
+
+	// Committing is for how long the oldest commit has been under way, 0 where
+	// there is none. A disk that is full or failing makes a commit hang without
+	// an error, so this is how it shows.
+	Committing time.Duration
 }
 
 // Stats returns the counters. Any goroutine.
@@ -28,6 +36,13 @@ func (e *Embedded) Stats() Stats {
 	waiting := 0
 	for _, q := range e.queues {
 		waiting += q.depth()
+	}
+	var committing time.Duration
+	now := e.cfg.Now()
+	for _, w := range e.writers {
+		if since := w.committing.Load(); since != 0 {
+			committing = max(committing, now.Sub(time.Unix(0, since)))
+		}
 	}
 	return Stats{
 		Batches:    e.stats.batches.Load(),
@@ -37,5 +52,6 @@ func (e *Embedded) Stats() Stats {
 		Full:       e.stats.full.Load(),
 		Trimmed:    e.stats.trimmed.Load(),
 		Waiting:    waiting,
+		Committing: committing,
 	}
 }

@@ -2,17 +2,21 @@ package chat
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"github.com/godwit-im/godwit/msgstore"
 )
 
 // writer applies and commits the commands of its partitions. Everything in it
-// belongs to its goroutine, but for bell.
+// belongs to its goroutine, but for bell and committing.
 type writer struct {
-	log    *Embedded
-	bell   chan struct{} // has room for one ring
-	queues []source
-	next   int // the queue to begin the next batch with
+	log  *Embedded
+	bell chan struct{} // has room for one ring
+	// committing is when the batch under way began, in Unix nanoseconds; 0
+	// while there is none. Written by the writer, read by Stats.
+	committing atomic.Int64
+	queues     []source
+	next       int // the queue to begin the next batch with
 
 	// The batch. The slices are used again for the next one.
 	proposals []*Proposal
@@ -98,7 +102,10 @@ func (w *writer) writeBatch() (int, error) {
 	if commands == 0 {
 		return 0, nil
 	}
-	if err := w.settle(tx); err != nil {
+	w.committing.Store(began.UnixNano())
+	err := w.settle(tx)
+	w.committing.Store(0)
+	if err != nil {
 		return 0, err
 	}
 	w.log.stats.batches.Add(1)

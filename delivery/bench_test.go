@@ -14,11 +14,11 @@ import (
 // sinkWire is a Transport that drops everything.
 type sinkWire struct{}
 
-func (sinkWire) Reply([]byte)       {}
-func (sinkWire) Push([]byte) bool   { return true }
-func (sinkWire) Close(error)        {}
-func (sinkWire) ID() uint64         { return 1 }
-func (sinkWire) RemoteAddr() string { return "" }
+func (sinkWire) Reply([]byte)     {}
+func (sinkWire) Push([]byte) bool { return true }
+func (sinkWire) Close(error)      {}
+func (sinkWire) ID() uint64       { return 1 }
+func (sinkWire) Outbound() int    { return 0 }
 
 // BenchmarkDeliver delivers a batch of 4,096 messages to transports that cost
 // nothing: an ack to each sender, a push to each peer. run is how many of a

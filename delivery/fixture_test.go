@@ -315,7 +315,7 @@ func (w *wire) Close(error) {
 	w.closed = true
 }
 
-// Outbound implements what session.Session.Outbound asks for.
+// Outbound implements session.Transport.
 func (w *wire) Outbound() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -333,8 +333,7 @@ func (w *wire) setOutbound(bytes int) (looked <-chan struct{}) {
 	return w.looked
 }
 
-func (w *wire) ID() uint64         { return 1 }
-func (w *wire) RemoteAddr() string { return "192.0.2.1:4000" }
+func (w *wire) ID() uint64 { return 1 }
 
 // take returns what was queued since it was last called.
 func (w *wire) take() []protocol.Frame {

@@ -91,6 +91,8 @@ func TestSyncModel(t *testing.T) {
 			"trim": m.trim,
 			"page": m.page,
 			"pull": m.pull,
+			"come": m.come,
+			"go":   m.goAway,
 			"":     func(rt *rapid.T) { m.check(rt) },
 		})
 		m.finish(rt)
@@ -120,6 +122,14 @@ type syncModel struct {
 	inSync    bool
 	listening *client // synced once, then listens
 	heard     view
+
+	// A client that comes and goes: it syncs by pages, listens, and misses what
+	// is pushed while it is away.
+	guest       *client // nil while it is away
+	guestSeen   view
+	guestCursor []byte // of the last complete SYNC
+	guestPage   []byte // of the SYNC under way
+	guestKnows  bool   // its SYNC is complete
 }
 
 func newSyncModel(t *testing.T, n *node, user string) *syncModel {
@@ -128,7 +138,7 @@ func newSyncModel(t *testing.T, n *node, user string) *syncModel {
 		truth: view{}, messages: map[string][]string{}, minSeq: map[string]uint64{},
 		dirty: map[string]bool{}, next: map[string]bool{},
 		author: n.connect(user, "author"), polling: n.connect(user, "polling"), polled: view{},
-		listening: n.connect(user, "listening"), heard: view{},
+		listening: n.connect(user, "listening"), heard: view{}, guestSeen: view{},
 	}
 	m.heard.synced(m.listening.synced(nil, 0))
 	return m
@@ -138,6 +148,33 @@ func (m *syncModel) close() {
 	m.author.disconnect()
 	m.polling.disconnect()
 	m.listening.disconnect()
+	if m.guest != nil {
+		m.guest.disconnect()
+	}
+}
+
+// come has the guest connect, or ask for the next page of its SYNC.
+func (m *syncModel) come(rt *rapid.T) {
+	if m.guest == nil {
+		m.guest, m.guestKnows = m.node.connect(m.user, "guest"), false
+		m.guestPage = m.guestCursor
+	}
+	if m.guestKnows {
+		return
+	}
+	page := m.guest.synced(m.guestPage, rapid.Uint32Range(1, 3).Draw(rt, "limit"))
+	m.guestSeen.synced(page)
+	m.guestPage = page.Cursor
+	if !page.More {
+		m.guestKnows, m.guestCursor = true, page.Cursor
+	}
+}
+
+func (m *syncModel) goAway(*rapid.T) {
+	if m.guest != nil {
+		m.guest.disconnect()
+		m.guest = nil
+	}
 }
 
 func (m *syncModel) peer(rt *rapid.T) (peer, conversation string) {
@@ -224,7 +261,7 @@ func (m *syncModel) trim(rt *rapid.T) {
 	m.count(conversation)
 	// Neither news nor a change to SYNC. What a client counted itself is now
 	// more than the truth; the server's count comes with the next change.
-	for _, v := range []view{m.heard, m.polled} {
+	for _, v := range []view{m.heard, m.polled, m.guestSeen} {
 		if k, ok := v[conversation]; ok {
 			k.unread = min(k.unread, m.truth[conversation].unread)
 			v[conversation] = k
@@ -356,6 +393,12 @@ func (m *syncModel) check(rt *rapid.T) {
 	if !maps.Equal(m.heard, m.truth) {
 		rt.Fatalf("by SYNC and pushes:\n%v\nthe truth:\n%v", m.heard, m.truth)
 	}
+	if m.guest != nil {
+		m.guestSeen.pushed(m.t, m.user, m.guest.wire.take())
+		if m.guestKnows && !maps.Equal(m.guestSeen, m.truth) {
+			rt.Fatalf("by SYNC in pages and pushes:\n%v\nthe truth:\n%v", m.guestSeen, m.truth)
+		}
+	}
 }
 
 // finish completes the SYNC under way and one more, after which the polling
@@ -376,8 +419,8 @@ func (m *syncModel) finish(rt *rapid.T) {
 // sync by pages: whatever a client was not told by its SYNC must have been
 // pushed to it.
 func TestSyncAndPushLoseNothing(t *testing.T) {
-	const peers, writers, rounds = 40, 4, 15
-	n := newNode(t)
+	const peers, writers, rounds = 40, 4, 40
+	n := newNode(t, func(c *nodeConfig) { c.session.MaxDevices = rounds })
 	stop := make(chan struct{})
 	var written atomic.Int64
 	var wg sync.WaitGroup

@@ -118,7 +118,7 @@ func TestCheckpointCutShort(t *testing.T) {
 	set(true, false)
 	check(t, s.Checkpoint("copy"))
 	set(true, true)
-	fill2(t, s)
+	sendOne(t, s)
 	set(false, true)
 	closeStore(t, s)
 
@@ -151,7 +151,7 @@ func TestCheckpointCutShort(t *testing.T) {
 	}
 }
 
-func fill2(t *testing.T, s *Store) {
+func sendOne(t *testing.T, s *Store) {
 	t.Helper()
 	w := newWriter(s)
 	_, err := w.send("carol", "dave", "c", "x")

@@ -2,6 +2,7 @@ package msgstore
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -109,10 +110,16 @@ func TestIDsGoOnAfterThoseOfOthers(t *testing.T) {
 	check(t, errors.Join(err, w.commit()))
 	_, err = w.send("alice", "bob", "c3", "and in another batch")
 	check(t, errors.Join(err, w.commit()))
-	closeStore(t, s)
-	s = open(t, opts)
-	defer closeStore(t, s)
-	if id := s.NextID(); id <= other {
-		t.Errorf("%d is not above %d", id, other)
+	for restart := range 2 {
+		closeStore(t, s)
+		s = open(t, opts)
+		if id := s.NextID(); id <= other {
+			t.Errorf("restart %d: %d is not above %d", restart, id, other)
+		}
+		w = newWriter(s)
+		w.id = func() uint64 { return 1 }
+		_, err = w.send("alice", "bob", fmt.Sprint("after restart", restart), "still a lower one")
+		check(t, errors.Join(err, w.commit()))
 	}
+	closeStore(t, s)
 }

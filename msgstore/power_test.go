@@ -193,18 +193,23 @@ func TestIntervalSyncsOnClose(t *testing.T) {
 	}
 }
 
-// In the background the log is synced every interval.
+// In the background the log is synced every interval, if there is something to
+// sync.
 func TestIntervalSyncs(t *testing.T) {
 	disk := vfs.NewCrashableMem()
 	opts := memOptions(t, disk)
 	opts.Durability = Interval
 	opts.SyncInterval = time.Millisecond
-	synced := make(chan time.Duration, 1)
+	synced := make(chan time.Duration, 100)
 	opts.ObserveSync = func(d time.Duration) { synced <- d }
 	s := open(t, opts)
 	defer closeStore(t, s)
 	conversation := fill(t, s, 10)
 	<-synced
+	s.sync()
+	if n := s.Stats().Syncs; n != 1 {
+		t.Errorf("%d syncs for one commit", n)
+	}
 	opts.FS = crash(disk, 0, 1)
 	opts.ObserveSync = nil
 	survivor := open(t, opts)

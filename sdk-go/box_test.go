@@ -1,7 +1,6 @@
 package godwit
 
 import (
-	"log/slog"
 	"slices"
 	"testing"
 	"time"
@@ -10,21 +9,6 @@ import (
 
 	"github.com/godwit-im/godwit/protocol/pb"
 )
-
-// newTestSession returns the state of a client that is connected and has
-// synced, with nothing known yet.
-func newTestSession(snap *Snapshot, epoch uint64, now time.Time) (*account, *session) {
-	o := Options{Addr: "fake", Token: nil, Logger: slog.New(slog.DiscardHandler)}
-	a := new(account)
-	a.init(&o, snap)
-	s := newSession(a, &pb.Connected{
-		User: "alice", HeartbeatMs: 60_000, MaxFrame: 1 << 20, MaxInFlight: 100, Epoch: epoch, ServerTimeMs: now.UnixMilli(),
-	}, now)
-	if err := a.connected(s, "alice", epoch); err != nil {
-		panic(err)
-	}
-	return a, s
-}
 
 // TestBoxDeliversOnceInOrder offers a conversation's messages in any order,
 // again and again, by push, ack and pull, with holes and with retention moving
@@ -99,46 +83,6 @@ func TestBoxDeliversOnceInOrder(t *testing.T) {
 			t.Fatalf("backlog counts %d messages and %d bytes, there are %d and %d", a.backlog, a.backlogBytes, messages, size)
 		}
 	})
-}
-
-// TestDoubtSurvivesACrash stores what is in doubt in such a way that the next
-// process doubts it too.
-func TestDoubtSurvivesACrash(t *testing.T) {
-	now := time.Unix(1e9, 0)
-	snap := &Snapshot{User: "alice", Cursor: Cursor{Epoch: 7, Sync: []byte("c")}, Positions: []Position{
-		{Conversation: "d:alice:bob", Epoch: 7, Seq: 5, ID: 55, HeadSeq: 5},
-		{Conversation: "d:alice:carol", Epoch: 7, HeadSeq: 3},
-	}}
-	a, s := newTestSession(snap, 7, now)
-	if err := s.synced(&pb.Synced{Epoch: 7, Reset_: true, Cursor: []byte("d"), Conversations: []*pb.ConversationState{
-		{Conversation: "d:alice:bob", HeadSeq: 5, MinSeq: 1},
-	}}, now); err != nil {
-		t.Fatal(err)
-	}
-	bob, carol := a.box("d:alice:bob"), a.box("d:alice:carol")
-	if p := bob.position(); p.Epoch == 7 || p.Seq != 5 {
-		t.Errorf("in doubt: %+v", p)
-	}
-	if p := carol.position(); p.Epoch != 7 {
-		t.Errorf("nothing to doubt: %+v", p)
-	}
-	s.pulling++
-	if err := s.pulled(request{box: bob, from: 5, compare: true}, &pb.Pulled{
-		HeadSeq: 5, MinSeq: 1, Messages: []*pb.Message{{Conversation: bob.id, Seq: 5, Id: 55}},
-	}, now); err != nil {
-		t.Fatal(err)
-	}
-	if p := bob.position(); p.Epoch != 7 || p.Seq != 5 {
-		t.Errorf("compared: %+v", p)
-	}
-}
-
-// receiveSync ends the session's first SYNC, which reports nothing.
-func (s *session) receiveSync(t interface{ Fatal(...any) }, now time.Time) {
-	s.fill(nil, now)
-	if err := s.synced(&pb.Synced{Epoch: s.account.epoch, Cursor: []byte("c")}, now); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // TestBacklogIsBounded has pushes arrive while the handler stands still: what

@@ -355,6 +355,27 @@ func TestWindowOfBytes(t *testing.T) {
 	}
 }
 
+// TestWindowOfRequests pipelines more than the server allows: the fake notices
+// when too many are in flight.
+func TestWindowOfRequests(t *testing.T) {
+	s := startServer(t, fakeserver.Config{MaxInFlight: 5})
+	s.SetFaults(fakeserver.Faults{Delay: 5 * time.Millisecond})
+	alice := newApp(t, s, "alice")
+	alice.opts.Pipeline = 100
+	a := alice.dial()
+	var last *godwit.Outgoing
+	for i := range 60 {
+		out, err := a.SendText(within(t), "bob", fmt.Sprint(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = out
+	}
+	if _, err := last.Sent(within(t)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestPipelineKeepsOrder has many messages of one conversation in flight when
 // connections break.
 func TestPipelineKeepsOrder(t *testing.T) {
@@ -379,6 +400,36 @@ func TestPipelineKeepsOrder(t *testing.T) {
 		if string(m.Body) != fmt.Sprint(i) {
 			t.Fatalf("message %d is %q", i, m.Body)
 		}
+	}
+}
+
+// TestPipelineWithRefusals has some of many messages in flight refused for the
+// moment: all of them are stored in the end, each once.
+func TestPipelineWithRefusals(t *testing.T) {
+	s := startServer(t, fakeserver.Config{Seed: 6})
+	alice := newApp(t, s, "alice")
+	alice.opts.Pipeline = 20
+	a := alice.dial()
+	s.SetFaults(fakeserver.Faults{Refuse: 0.2})
+	const n = 60
+	var handles []*godwit.Outgoing
+	for i := range n {
+		out, err := a.SendText(within(t), "bob", fmt.Sprint(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		handles = append(handles, out)
+	}
+	for _, out := range handles {
+		if _, err := out.Sent(within(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if stored := len(s.Messages(direct("alice", "bob"))); stored != n {
+		t.Errorf("%d messages", stored)
+	}
+	if connects := s.Connects("alice"); connects != 1 {
+		t.Errorf("%d connections", connects)
 	}
 }
 

@@ -57,7 +57,8 @@ func TestHandlerMayCallTheClient(t *testing.T) {
 // TestSlowHandlerCostsOnlyItself has the first callback wait for the acks of
 // many messages, while more arrive than are kept, over several heartbeats.
 func TestSlowHandlerCostsOnlyItself(t *testing.T) {
-	s := startServer(t, fakeserver.Config{Heartbeat: 300 * time.Millisecond})
+	t.Parallel()
+	s := startServer(t, fakeserver.Config{Heartbeat: 500 * time.Millisecond})
 	bob := newApp(t, s, "bob")
 	release := make(chan struct{})
 	var once sync.Once
@@ -231,7 +232,7 @@ func (s *crashStore) Save(b *godwit.Batch) error {
 func TestCrashWindow(t *testing.T) {
 	t.Parallel()
 	const n, window = 2000, 256
-	for saves := int64(1); saves < 20; saves += 3 {
+	for _, saves := range []int64{1, 2, 3, 4, 5, 8, 12, 16} {
 		s := startServer(t, fakeserver.Config{})
 		conv := direct("alice", "bob")
 		for i := range n {

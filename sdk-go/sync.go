@@ -91,7 +91,6 @@ func (s *session) conversation(cs *pb.ConversationState) {
 	if a.inDoubt(b) && cs.HeadSeq < b.next-1 {
 		a.reset(b, b.head, cs.MinSeq)
 	}
-	a.skip(b, cs.MinSeq)
 	a.raisePeer(b, cs.PeerReadSeq, cs.PeerDeliveredSeq)
 	a.raiseOwn(b, cs.ReadSeq, cs.DeliveredSeq, cs.Unread)
 	a.touch(b) // its head goes into the store along with the cursor

@@ -296,6 +296,11 @@ func TestShorterHistoryAfterRestore(t *testing.T) {
 	if !s.Until(patience, func() bool { _, d := s.Cursors(conv, "alice"); return d == 5 }) {
 		t.Error("not marked as delivered")
 	}
+	// And to before there was such a conversation.
+	s.Restore(func(string, uint64) uint64 { return 0 })
+	alice.until("the second reset", func() bool { return len(alice.resets) == 2 })
+	s.Say("bob", "alice", "1")
+	alice.untilSeqs(conv, 1, 1)
 }
 
 func TestDeliveredMarksAreCoalesced(t *testing.T) {

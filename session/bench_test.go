@@ -18,11 +18,11 @@ import (
 // void is a transport that costs nothing.
 type void struct{}
 
-func (void) Reply([]byte)       {}
-func (void) Push([]byte) bool   { return true }
-func (void) Close(error)        {}
-func (void) ID() uint64         { return 0 }
-func (void) RemoteAddr() string { return "" }
+func (void) Reply([]byte)     {}
+func (void) Push([]byte) bool { return true }
+func (void) Close(error)      {}
+func (void) ID() uint64       { return 0 }
+func (void) Outbound() int    { return 0 }
 
 // crowd connects n users with a device each, from encoded requests as in life,
 // watches them, and returns the heap bytes that each of them costs.

@@ -90,8 +90,8 @@ func (w *wire) Close(err error) {
 	}
 }
 
-func (w *wire) ID() uint64         { return w.id }
-func (w *wire) RemoteAddr() string { return "192.0.2.1:4000" }
+func (w *wire) ID() uint64    { return w.id }
+func (w *wire) Outbound() int { return 0 }
 
 func (w *wire) setRefuse(refuse bool) {
 	w.mu.Lock()

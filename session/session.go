@@ -24,7 +24,8 @@ type Transport interface {
 	// err when that is a *protocol.Error, without a word when it is nil.
 	Close(err error)
 	ID() uint64
-	RemoteAddr() string
+	// Outbound is how many bytes wait to be sent, as last measured.
+	Outbound() int
 }
 
 // Session is an authenticated device on a connection.
@@ -57,9 +58,6 @@ type Session struct {
 
 // Conn is the id of the session's connection, for logs.
 func (s *Session) Conn() uint64 { return s.transport.ID() }
-
-// RemoteAddr is the peer's address.
-func (s *Session) RemoteAddr() string { return s.transport.RemoteAddr() }
 
 func (s *Session) attrs() []slog.Attr {
 	return []slog.Attr{
@@ -97,14 +95,8 @@ func (s *Session) Expire() {
 // must not be modified afterwards. Any goroutine.
 func (s *Session) Reply(frame []byte) { s.transport.Reply(frame) }
 
-// Outbound is how many bytes wait to be sent, as the transport last measured
-// it; 0 with a transport that doesn't measure. Any goroutine.
-func (s *Session) Outbound() int {
-	if t, ok := s.transport.(interface{ Outbound() int }); ok {
-		return t.Outbound()
-	}
-	return 0
-}
+// Outbound is how many bytes wait to be sent, as last measured. Any goroutine.
+func (s *Session) Outbound() int { return s.transport.Outbound() }
 
 // Close ends the session's connection; see Transport.Close. From now on no
 // request is admitted and nothing is pushed. The session stays registered
