@@ -1,0 +1,137 @@
+package server
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/godwit-im/godwit/chat"
+	"github.com/godwit-im/godwit/netpoll"
+	"github.com/godwit-im/godwit/protocol"
+	"github.com/godwit-im/godwit/protocol/pb"
+	"github.com/godwit-im/godwit/session"
+)
+
+// dispatch calls the handler for a frame of an authenticated session. Every
+// request is answered exactly once: by the handler, by whom it hands the
+// request to, or, when it returns an error, by the caller.
+func (g *gateway) dispatch(c *netpoll.Conn, s *session.Session, f protocol.Frame, now time.Time) error {
+	if err := protocol.CheckFromClient(f); err != nil {
+		return err
+	}
+	switch f.Type {
+	case protocol.TypePing:
+		s.Reply(protocol.AppendHeader(nil, protocol.TypePong, f.Request, 0))
+		return nil
+	case protocol.TypePong:
+		return nil
+	case protocol.TypeBye:
+		c.Close(nil)
+		return nil
+	case protocol.TypeSend:
+		return g.onSend(s, f, now)
+	case protocol.TypeMark:
+		return g.onMark(s, f, now)
+	case protocol.TypePull:
+		var req pb.Pull
+		return read(s, f, &req, func(n int) error { return g.delivery.Pull(s, f.Request, &req, n) })
+	case protocol.TypeSync:
+		var req pb.Sync
+		return read(s, f, &req, func(n int) error { return g.delivery.Sync(s, f.Request, &req, n) })
+	case protocol.TypeWho:
+		var req pb.Who
+		return read(s, f, &req, func(n int) error { return g.delivery.Who(s, f.Request, &req, n) })
+	case protocol.TypeRenew:
+		return g.onRenew(s, f)
+	case protocol.TypeConnect:
+		return protocol.Errorf(pb.Code_CODE_ALREADY_CONNECTED, "this connection is already connected")
+	}
+	return protocol.Errorf(pb.Code_CODE_UNKNOWN_TYPE, "%v has no handler", f.Type)
+}
+
+// onSend hands a message to the command log.
+func (g *gateway) onSend(s *session.Session, f protocol.Frame, now time.Time) error {
+	if g.draining.Load() {
+		return draining()
+	}
+	var req pb.Send
+	if err := protocol.ParseSend(f.Body, &req); err != nil {
+		return err
+	}
+	if err := chat.CheckSend(s.User, &req, g.maxBody); err != nil {
+		return err
+	}
+	return g.submit(s, f, now, chat.Command{
+		Op:           chat.OpSend,
+		Conversation: req.Conversation,
+		User:         s.User,
+		ClientID:     req.ClientId,
+		Kind:         req.Kind,
+		ContentType:  req.ContentType,
+		Body:         req.Body,
+	})
+}
+
+// onMark moves the user's cursors in a conversation.
+func (g *gateway) onMark(s *session.Session, f protocol.Frame, now time.Time) error {
+	if g.draining.Load() {
+		return draining()
+	}
+	var req pb.Mark
+	if err := protocol.Decode(f, &req); err != nil {
+		return err
+	}
+	if err := chat.CheckMark(s.User, &req); err != nil {
+		return err
+	}
+	return g.submit(s, f, now, chat.Command{
+		Op:           chat.OpMark,
+		Conversation: req.Conversation,
+		User:         s.User,
+		ReadSeq:      req.ReadSeq,
+		DeliveredSeq: req.DeliveredSeq,
+	})
+}
+
+// submit puts a command into the log within the session's window. delivery
+// answers it, and gives the share of the window back, after the commit.
+func (g *gateway) submit(s *session.Session, f protocol.Frame, now time.Time, cmd chat.Command) error {
+	if err := s.Begin(len(f.Body)); err != nil {
+		return err
+	}
+	p := &chat.Proposal{Command: cmd, Origin: s, Request: f.Request, InFlight: len(f.Body), Accepted: now}
+	if err := g.log.Submit(p); err != nil {
+		s.End(len(f.Body))
+		return err
+	}
+	return nil
+}
+
+// read queues a request for delivery's readers within the session's window.
+func read(s *session.Session, f protocol.Frame, req proto.Message, queue func(inFlight int) error) error {
+	if err := protocol.Decode(f, req); err != nil {
+		return err
+	}
+	if err := s.Begin(len(f.Body)); err != nil {
+		return err
+	}
+	if err := queue(len(f.Body)); err != nil {
+		s.End(len(f.Body))
+		return err
+	}
+	return nil
+}
+
+// onRenew extends the session with a newer token.
+func (g *gateway) onRenew(s *session.Session, f protocol.Frame) error {
+	var req pb.Renew
+	if err := protocol.Decode(f, &req); err != nil {
+		return err
+	}
+	expires, err := g.sessions.Renew(s, req.Token)
+	if err != nil {
+		return err
+	}
+	s.Reply(protocol.AppendProto(nil, protocol.TypeRenewed, f.Request, &pb.Renewed{ExpiresMs: expires}))
+	return nil
+}
