@@ -1,0 +1,55 @@
+# Everything a contributor runs. Needs Go 1.26 or newer, make, git and, for the
+# race detector, gcc. Tools are pinned in tools/*/go.mod and built on first use.
+
+SHELL       = /bin/bash
+.SHELLFLAGS = -eu -o pipefail -c
+
+GO     ?= go
+GODWIT = bin/godwit
+BUF    = $(GO) tool -modfile=tools/buf/go.mod buf
+LINT   = $(GO) tool -modfile=tools/lint/go.mod golangci-lint
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+
+build: ## build bin/godwit; its version comes from git
+	$(GO) build -trimpath -buildvcs=auto -o $(GODWIT) ./cmd/godwit
+
+run: build ## build and serve on ./data with a development key
+	$(GODWIT) serve --dev --data ./data
+
+demo: build ## prove it: a server killed halfway through 1,000 messages loses none
+	$(GODWIT) demo
+
+test: ## every test, plain and then under the race detector
+	$(GO) test $(TESTFLAGS) ./...
+	$(GO) test -race $(TESTFLAGS) ./...
+
+race: ## every test, under the race detector only
+	$(GO) test -race $(TESTFLAGS) ./...
+
+lint: ## golangci-lint, go.mod tidy, generated code up to date
+	$(LINT) run
+	$(GO) mod tidy -diff
+	$(BUF) lint
+	$(BUF) generate -o .cache/generated
+	diff -u protocol/pb/im.pb.go .cache/generated/protocol/pb/im.pb.go
+
+fmt: ## format the Go code
+	$(LINT) fmt
+
+generate: ## regenerate protocol/pb from protocol/im.proto
+	$(BUF) generate
+
+fuzz: ## run every fuzz target for FUZZTIME (default 20s) each
+	@$(GO) test -list '^Fuzz' ./... | awk '/^Fuzz/ {f[n++]=$$1} /^ok/ {for (i=0;i<n;i++) print $$2, f[i]; n=0}' | \
+	while read -r pkg target; do echo "$$pkg $$target"; \
+		$(GO) test $$pkg -run '^$$' -fuzz "^$$target$$" -fuzztime $(or $(FUZZTIME),20s) || exit 1; done
+
+bench: ## Go benchmarks of the hot paths
+	$(GO) test -run '^$$' -bench . ./...
+
+crash: ## kill -9 a loaded server ROUNDS times (default 1,000) and check every journal
+	$(GO) test ./bench/crash -run '^TestCrash$$' -count 1 -v -timeout 0 -rounds $(or $(ROUNDS),1000) $(if $(SEED),-seed $(SEED))
+
+.PHONY: help build run demo test race lint fmt generate fuzz bench crash

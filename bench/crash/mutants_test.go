@@ -1,0 +1,92 @@
+//go:build !race
+
+package crash
+
+// The mutants are about the server's logic: the race detector would only slow
+// the search down.
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/godwit-im/godwit/bench/journal"
+	"github.com/godwit-im/godwit/bench/node"
+)
+
+// TestMutants runs servers with a defect each: a harness that lets one pass
+// proves nothing.
+func TestMutants(t *testing.T) {
+	tests := []struct {
+		name, file, old, new string
+		want                 []journal.Kind // one of them is enough
+	}{
+		{
+			name: "ack before commit", file: "chat/embedded.go",
+			old: `	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	sink.Deliver(outcomes)
+	return nil
+`,
+			new: `	sink.Deliver(outcomes)
+	<-time.After(2 * time.Millisecond) // the acks get away
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+`,
+			want: []journal.Kind{journal.Lost, journal.Forked, journal.Doubled},
+		},
+		{
+			name: "no deduplication", file: "chat/apply.go",
+			old:  "	if found {\n		r, err := answerResend(",
+			new:  "	if found && index == 0 {\n		r, err := answerResend(",
+			want: []journal.Kind{journal.Doubled},
+		},
+		{
+			name: "a batch in the wrong order", file: "chat/writer.go",
+			old:  "	for _, p := range w.proposals {\n		s.index++",
+			new:  "	for i := range w.proposals {\n		p := w.proposals[len(w.proposals)-1-i]\n		s.index++",
+			want: []journal.Kind{journal.SenderOrder},
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			binary := build(t, node.Build{Replace: mutate(t, test.file, test.old, test.new)})
+			report, err := runIn(t, Config{Binary: binary, Rounds: 6, Seed: *seed, Progress: io.Discard})
+			if report == nil {
+				t.Fatal(err)
+			}
+			if !slices.ContainsFunc(report.Violations, func(v journal.Violation) bool { return slices.Contains(test.want, v.Kind) }) {
+				t.Fatalf("survived: %v; %v", report, err)
+			}
+			t.Log(report)
+		})
+	}
+}
+
+// mutate writes a copy of one of our source files in which old, which must be
+// there exactly once, is replaced.
+func mutate(t *testing.T, file, old, replacement string) map[string]string {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join("..", "..", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(source), old); n != 1 {
+		t.Fatalf("%s has the mutant's place %d times; the mutant must follow the code", file, n)
+	}
+	mutant := filepath.Join(t.TempDir(), filepath.Base(file))
+	if err := os.WriteFile(mutant, []byte(strings.Replace(string(source), old, replacement, 1)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return map[string]string{path: mutant}
+}

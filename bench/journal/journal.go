@@ -1,0 +1,152 @@
+// Package journal is what a test client writes down about its own
+// conversations, and the checker that judges from those journals alone whether
+// the server kept its promises.
+//
+// A journal is a file of JSON lines, one per event, in the order in which the
+// client saw them. The package imports nothing of Godwit's: a checker that
+// shared code with what it checks would share its defects.
+package journal
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+)
+
+// Op says what an Entry records.
+type Op string
+
+// The events of a client's life.
+const (
+	// OpClient is the first line: User and Device name the client.
+	OpClient Op = "client"
+	// OpOpen states that the client takes part in Conversation, and so must have
+	// received all of it by the end.
+	OpOpen Op = "open"
+	// OpSend: the client asked for ClientID with Body to be sent. The order of
+	// these lines is the order of sending.
+	OpSend Op = "send"
+	// OpAck: the server confirmed ClientID with Seq, ID and TimeMs.
+	OpAck Op = "ack"
+	// OpReceive: the application was handed a message: all fields.
+	OpReceive Op = "receive"
+)
+
+// Entry is one line of a journal.
+type Entry struct {
+	Op           Op     `json:"op"`
+	User         string `json:"user,omitempty"`
+	Device       string `json:"device,omitempty"`
+	Conversation string `json:"conv,omitempty"`
+	Sender       string `json:"sender,omitempty"`
+	ClientID     string `json:"client_id,omitempty"`
+	// Body is Sum of the message's body.
+	Body   string `json:"body,omitempty"`
+	Seq    uint64 `json:"seq,omitempty"`
+	ID     uint64 `json:"id,omitempty"`
+	TimeMs int64  `json:"time_ms,omitempty"`
+}
+
+// Sum is how a journal names a body: enough of its SHA-256 that two bodies do
+// not meet.
+func Sum(body []byte) string {
+	sum := sha256.Sum256(body)
+	return hex.EncodeToString(sum[:12])
+}
+
+// Writer appends to one client's journal. Its methods may be called from any
+// goroutine. An entry has left the process when Add returns, so a killed
+// client loses at most half a line.
+type Writer struct {
+	mu sync.Mutex // guards f and the order of lines
+	f  *os.File
+}
+
+// Create starts the journal of one client in a new file.
+func Create(path, user, device string) (*Writer, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	w := &Writer{f: f}
+	return w, w.Add(Entry{Op: OpClient, User: user, Device: device})
+}
+
+// Add appends one entry.
+func (w *Writer) Add(e Entry) error {
+	line, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, err := w.f.Write(append(line, '\n')); err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	return nil
+}
+
+// Close closes the file.
+func (w *Writer) Close() error { return w.f.Close() }
+
+// Journal is one client's journal, read back.
+type Journal struct {
+	User, Device string
+	Entries      []Entry // without the OpClient line
+}
+
+// Name is how reports call the client.
+func (j *Journal) Name() string { return j.User + "/" + j.Device }
+
+// Load reads a journal's file.
+func Load(path string) (*Journal, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	defer f.Close()
+	j, err := Read(f)
+	if err != nil {
+		return nil, fmt.Errorf("journal %s: %w", path, err)
+	}
+	return j, nil
+}
+
+// Read reads a journal. A last line without its end is what a killed client
+// left, and is ignored; any other line that is not an entry is an error.
+func Read(r io.Reader) (*Journal, error) {
+	j := &Journal{}
+	in := bufio.NewReader(r)
+	for n := 1; ; n++ {
+		line, err := in.ReadBytes('\n')
+		if err == io.EOF {
+			if n == 1 {
+				return nil, fmt.Errorf("it is empty")
+			}
+			return j, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		var e Entry
+		dec := json.NewDecoder(bytes.NewReader(line))
+		dec.DisallowUnknownFields()
+		if err := dec.Decode(&e); err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+		switch {
+		case n == 1 && e.Op == OpClient:
+			j.User, j.Device = e.User, e.Device
+		case n > 1 && (e.Op == OpOpen || e.Op == OpSend || e.Op == OpAck || e.Op == OpReceive):
+			j.Entries = append(j.Entries, e)
+		default:
+			return nil, fmt.Errorf("line %d: op %q does not belong there", n, e.Op)
+		}
+	}
+}

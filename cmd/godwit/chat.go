@@ -1,0 +1,233 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/godwit-im/godwit/protocol"
+	"github.com/godwit-im/godwit/sdk-go"
+)
+
+func newChat() *cobra.Command {
+	var (
+		f       clientFlags
+		to, dir string
+	)
+	cmd := &cobra.Command{
+		Use:   "chat --user USER --to USER",
+		Short: "Chat with a user, a line a message",
+		Long: `Chat with a user, a line a message. The last messages are shown first, and what
+is shown is marked as read.
+
+  ✓ sent   ✓✓ delivered   ◉ read   ✗ refused
+
+/history shows older messages, /who who is online, /quit ends it; a message that
+begins with a slash is written with two. Messages that cannot be sent at the
+moment are kept, and sent when there is a connection, by the next chat if need
+be. Without a terminal it reads and prints plain lines and ends when all that it
+read is acknowledged.`,
+		Example: "  godwit chat --user alice --to bob",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if err := checkPeer(to); err != nil {
+				return err
+			}
+			id, err := f.resolve()
+			if err != nil {
+				return err
+			}
+			if id.user == to {
+				return usagef("--user and --to are the same: a conversation has two users")
+			}
+			state, err := openState(dir, id, f.device)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, state.Close()) }()
+			open := func() (view, func(), error) { return newView(cmd.InOrStdin(), cmd.OutOrStdout(), id.user) }
+			return runChat(cmd.Context(), &f, id, to, state, open)
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&to, "to", "", "the `user` to chat with")
+	cmd.Flags().StringVar(&dir, "state", "", "`directory` for unsent messages and the device's id (default: $XDG_STATE_HOME/godwit)")
+	return cmd
+}
+
+// maxChats is how many chats of one user can run on a machine at a time.
+const maxChats = 8
+
+// state is what a device must not forget, held by one process at a time.
+type state struct {
+	*godwit.FileStore
+	device string
+	lock   *os.File
+}
+
+// openState opens the state of a device in a directory of its own for each
+// server and user. Where no device is given it is the first of this
+// installation's that no other chat is using.
+func openState(dir string, id identity, device string) (*state, error) {
+	if dir == "" {
+		var err error
+		if dir, err = stateHome(); err != nil {
+			return nil, err
+		}
+	}
+	home := filepath.Join(dir, url.PathEscape(id.addr), url.PathEscape(id.user))
+	if err := os.MkdirAll(home, 0o700); err != nil {
+		return nil, err
+	}
+	if device != "" {
+		if err := protocol.CheckID("--device", device); err != nil {
+			return nil, usagef("%s", protocol.AsError(err).Text)
+		}
+		s, err := lockState(home, device)
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("device %s of %s is in use by another chat", device, id.user)
+		}
+		return s, err
+	}
+	installation, err := installationID(dir)
+	if err != nil {
+		return nil, err
+	}
+	for n := range maxChats {
+		s, err := lockState(home, fmt.Sprintf("chat-%s-%d", installation, n+1))
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return s, err
+		}
+	}
+	return nil, fmt.Errorf("%d chats of %s are running already", maxChats, id.user)
+}
+
+// lockState fails with EWOULDBLOCK where another process has the device.
+func lockState(home, device string) (*state, error) {
+	path := filepath.Join(home, device)
+	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("locking %s: %w", lock.Name(), err), lock.Close())
+	}
+	store, err := godwit.OpenFileStore(path + ".db")
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return &state{store, device, lock}, nil
+}
+
+func (s *state) Close() error { return errors.Join(s.FileStore.Close(), s.lock.Close()) }
+
+// installationID tells this machine's devices from those of the user's other
+// machines. It is drawn once and kept.
+func installationID(dir string) (string, error) {
+	path := filepath.Join(dir, "installation")
+	drawn := strings.ToLower(rand.Text()[:8])
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err == nil {
+		_, err = f.WriteString(drawn + "\n")
+		return drawn, errors.Join(err, f.Close())
+	}
+	if !errors.Is(err, fs.ErrExist) {
+		return "", err
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	kept := strings.TrimSpace(string(text))
+	if err := protocol.CheckID("the id in "+path, kept); err != nil {
+		return "", errors.New(protocol.AsError(err).Text)
+	}
+	return kept, nil
+}
+
+// runChat runs until the user, the input or the client ends it. The view is
+// opened late: until then Ctrl-C is a signal, and ends whatever takes long.
+func runChat(ctx context.Context, f *clientFlags, id identity, to string, state *state, open func() (view, func(), error)) (err error) {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	t := newTalk(id.user, to)
+	client, err := f.dial(ctx, id, godwit.Options{
+		Device: state.device, Store: state, StartAtHead: true,
+		Handler: godwit.Handler{OnMessage: t.onMessage, OnReceipt: t.onReceipt, OnState: t.onState, OnGap: t.onGap, OnReset: t.onReset},
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, client.Close()) }()
+	past, err := t.fetch(ctx, client)
+	if err != nil {
+		return err
+	}
+	v, restore, err := open()
+	if err != nil {
+		return err
+	}
+	defer restore()
+	t.begin(ctx, client, v, past)
+	defer t.end()
+
+	lines := make(chan input)
+	quit := make(chan struct{})
+	defer close(quit)
+	go readLines(v, lines, quit)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-client.Done():
+			return client.Err()
+		case in := <-lines:
+			if errors.Is(in.err, io.EOF) {
+				return t.flush(ctx, f.timeout)
+			}
+			if in.err != nil {
+				return in.err
+			}
+			if in.text == "/quit" {
+				return nil
+			}
+			if err := t.do(ctx, in); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// input is a line that was typed and the row that it stands in.
+type input struct {
+	text string
+	row  int
+	err  error
+}
+
+// readLines hands on what the view reads until that fails. It outlives the
+// chat in its last read, which nothing can interrupt; the process ends then.
+func readLines(v view, lines chan<- input, quit <-chan struct{}) {
+	for {
+		text, row, err := v.ReadLine()
+		select {
+		case lines <- input{text, row, err}:
+		case <-quit:
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// transcript is what a command has printed so far.
+type transcript struct {
+	mu      sync.Mutex // guards text
+	text    bytes.Buffer
+	written chan struct{} // has an element after a write
+}
+
+func (tr *transcript) Write(p []byte) (int, error) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	select {
+	case tr.written <- struct{}{}:
+	default:
+	}
+	return tr.text.Write(p)
+}
+
+func (tr *transcript) String() string {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	return tr.text.String()
+}
+
+// chatter runs godwit chat without a terminal.
+type chatter struct {
+	t    *testing.T
+	out  *transcript
+	in   io.WriteCloser
+	exit chan int
+}
+
+func startChat(t *testing.T, data, state, user, to string, args ...string) *chatter {
+	in, keys := io.Pipe()
+	c := &chatter{t, &transcript{written: make(chan struct{}, 1)}, keys, make(chan int, 1)}
+	args = append([]string{"godwit", "chat", "--data", data, "--state", state, "--user", user, "--to", to}, args...)
+	go func() { c.exit <- run(args, in, c.out, c.out) }()
+	return c
+}
+
+func (c *chatter) say(line string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c.in, line+"\n"); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// sees waits until a line matches.
+func (c *chatter) sees(pattern string) {
+	c.t.Helper()
+	re := regexp.MustCompile("(?m)^" + pattern + "$")
+	limit := time.After(20 * time.Second)
+	for !re.MatchString(c.out.String()) {
+		select {
+		case <-c.out.written:
+		case <-limit:
+			c.t.Fatalf("no line %q in\n%s", pattern, c.out)
+		}
+	}
+}
+
+// ends closes the input and waits for the exit code.
+func (c *chatter) ends(want int) {
+	c.t.Helper()
+	c.in.Close()
+	select {
+	case got := <-c.exit:
+		if got != want {
+			c.t.Errorf("exit code %d, want %d; the chat was\n%s", got, want, c.out)
+		}
+	case <-time.After(20 * time.Second):
+		c.t.Errorf("the chat does not end:\n%s", c.out)
+	}
+}
+
+func TestChatLive(t *testing.T) {
+	dir, state := t.TempDir(), t.TempDir()
+	addr, err := freeAddr(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := startChild(t.Context(), "godwit", dir, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { server.kill() }()
+
+	alice := startChat(t, dir, state, "alice", "bob")
+	alice.sees(`-- no messages with bob yet\. .*`)
+	alice.say("anybody there?")
+	alice.sees(`✓  \d\d:\d\d #1 alice: anybody there\?`)
+
+	bob := startChat(t, dir, state, "bob", "alice")
+	bob.sees(`-- alice is online\. .*`)
+	bob.sees(`   \d\d:\d\d #1 alice: anybody there\?`)
+	alice.sees(`◉  #1 read`)
+	bob.say("yes")
+	alice.sees(`   \d\d:\d\d #2 bob: yes`)
+	bob.sees(`◉  #2 read`)
+	alice.say("/who")
+	alice.sees(`-- online: bob`)
+
+	// A second chat of the same user is another device and sees what both write.
+	other := startChat(t, dir, state, "alice", "bob")
+	other.sees(`◉  \d\d:\d\d #1 alice: anybody there\?`)
+	other.say("from the other one")
+	alice.sees(`(✓ |✓✓|◉ ) \d\d:\d\d #3 alice: from the other one`)
+	other.ends(exitOK)
+
+	// The same device twice would take each other's connection over and over.
+	phone := startChat(t, dir, state, "alice", "bob", "--device", "phone")
+	phone.sees(`-- bob is online\. .*`)
+	again := startChat(t, dir, state, "alice", "bob", "--device", "phone")
+	again.sees(`godwit: device phone of alice is in use by another chat`)
+	again.ends(exitFailed)
+	phone.ends(exitOK)
+
+	// A message that no server takes is refused, and the chat goes on.
+	alice.say(strings.Repeat("x", 300<<10))
+	alice.sees(`-- refused: .*`)
+
+	// What is written while the server is down arrives later.
+	if err := server.kill(); err != nil {
+		t.Fatal(err)
+	}
+	alice.sees(`-- not connected: .*; what you write is sent later`)
+	alice.say("while it is down")
+	if server, err = startChild(t.Context(), "godwit", dir, addr); err != nil {
+		t.Fatal(err)
+	}
+	bob.sees(`   \d\d:\d\d #4 alice: while it is down`)
+	alice.sees(`-- connected again`)
+	alice.sees(`(✓ |✓✓|◉ ) \d\d:\d\d #4 alice: while it is down`)
+
+	alice.ends(exitFailed) // for the refusal
+	bob.ends(exitOK)
+}
+
+// What could not be sent when a chat ended is sent by the next one.
+func TestChatKeepsWhatItCouldNotSend(t *testing.T) {
+	dir, state := t.TempDir(), t.TempDir()
+	addr, err := freeAddr(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := startChild(t.Context(), "godwit", dir, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	alice := startChat(t, dir, state, "alice", "bob", "--timeout", "2s")
+	alice.sees(`-- no messages with bob yet\. .*`)
+	if err := server.kill(); err != nil {
+		t.Fatal(err)
+	}
+	alice.sees(`-- not connected: .*`)
+	alice.say("remember me")
+	alice.ends(exitFailed)
+	if !strings.Contains(alice.out.String(), "messages not sent yet: 1") {
+		t.Errorf("the chat was\n%s", alice.out)
+	}
+	if server, err = startChild(t.Context(), "godwit", dir, addr); err != nil {
+		t.Fatal(err)
+	}
+	defer server.kill()
+	again := startChat(t, dir, state, "alice", "bob")
+	again.sees(`✓  \d\d:\d\d #1 alice: remember me`)
+	again.ends(exitOK)
+}
+
+func TestHarmless(t *testing.T) {
+	for text, want := range map[string]string{
+		"plain, 你好, 👩‍🚀 ñ":          "plain, 你好, 👩‍🚀 ñ",
+		"a\nb\tc":                   "a↵b c",
+		"\x1b[2J\x07\r\x7f\u009b1m": "\ufffd[2J\ufffd\ufffd\ufffd\ufffd1m",
+		"\u202eevil\u2028x\ufeff":   "\ufffdevil↵x\ufffd",
+		"\xff":                      "\ufffd",
+	} {
+		if got := harmless(text); got != want {
+			t.Errorf("%q became %q, want %q", text, got, want)
+		}
+	}
+}

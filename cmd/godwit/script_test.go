@@ -1,0 +1,106 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"godwit": main})
+}
+
+// TestScript runs the scripts of testdata/script. Beyond testscript's own
+// commands they have
+//
+//	ready DIR           wait until the server on a data directory is ready, and
+//	                    put its addresses into $SERVER and $ADMIN
+//	exits CODE CMD ...  run a command that must end with this exit code
+//	term DIR            send SIGTERM to the server on a data directory
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state"))
+			env.Setenv("NO_COLOR", "1")
+			// The guard has a test of its own, and machines that run tests are
+			// often short of disk.
+			env.Setenv("GODWIT_MIN_FREE", "0")
+			// Under the race detector every process sleeps a second at its end.
+			env.Setenv("GORACE", "atexit_sleep_ms=10")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"ready": ready, "exits": exits, "term": terminate,
+		},
+	})
+}
+
+// scriptLimit is how long a server may take to start.
+const scriptLimit = 20 * time.Second
+
+func ready(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: ready DIR")
+	}
+	// Another process writes the file: there is nothing to wait on but time.
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(scriptLimit)
+	for {
+		i, found, err := lookUp(ts.MkAbs(args[0]))
+		ts.Check(err)
+		if found {
+			ts.Setenv("SERVER", i.Listen)
+			ts.Setenv("ADMIN", i.Admin)
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-limit:
+			ts.Fatalf("the server on %s is not ready after %v", args[0], scriptLimit)
+		}
+	}
+}
+
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND [ARG...]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+func terminate(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: term DIR")
+	}
+	i, found, err := lookUp(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if !found {
+		ts.Fatalf("no server runs on %s", args[0])
+	}
+	p, err := os.FindProcess(i.PID)
+	ts.Check(err)
+	ts.Check(p.Signal(syscall.SIGTERM))
+}
