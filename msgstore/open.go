@@ -17,7 +17,9 @@ import (
 const formatVersion = 1
 
 // newEpochFile is a file in the store's directory that makes the next Open
-// begin a new epoch, which removes it.
+// begin a new epoch, which removes it. A checkpoint has one. So has a store
+// while it is open with Durability Interval: a crash then may take back seqs
+// that clients have seen, and give them to other messages.
 const newEpochFile = "NEW-EPOCH"
 
 // Open opens the store in opts.Dir, and creates it where there is none.
@@ -53,7 +55,11 @@ func Open(opts Options) (*Store, error) {
 	if s.db, err = pebble.Open(opts.Dir, s.pebbleOptions()); err != nil {
 		return nil, errors.Join(fmt.Errorf("msgstore: open %s: %w", opts.Dir, err), s.lock.Close())
 	}
-	if err := s.load(); err != nil {
+	err = s.load()
+	if err == nil && opts.Durability == Interval {
+		err = s.markUnsynced()
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.db.Close(), s.lock.Close())
 	}
 	s.start()
@@ -123,8 +129,7 @@ func (s *Store) loadIdentity() error {
 // renewEpoch begins a new epoch if the directory asks for one. A crash on the
 // way begins another one next time.
 func (s *Store) renewEpoch() error {
-	file := s.disk.PathJoin(s.opts.Dir, newEpochFile)
-	if _, err := s.disk.Stat(file); errors.Is(err, fs.ErrNotExist) {
+	if _, err := s.disk.Stat(s.newEpochPath()); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	} else if err != nil {
 		return fmt.Errorf("msgstore: %w", err)
@@ -132,11 +137,27 @@ func (s *Store) renewEpoch() error {
 	if err := s.setEpoch(); err != nil {
 		return err
 	}
-	if err := s.disk.Remove(file); err != nil {
+	return s.keepEpoch()
+}
+
+// markUnsynced has the next Open begin a new epoch, unless Close gets as far as
+// keepEpoch.
+func (s *Store) markUnsynced() error {
+	if err := createEmpty(s.disk, s.newEpochPath()); err != nil {
 		return fmt.Errorf("msgstore: %w", err)
 	}
 	return syncDir(s.disk, s.opts.Dir)
 }
+
+// keepEpoch takes the wish for a new epoch back.
+func (s *Store) keepEpoch() error {
+	if err := s.disk.Remove(s.newEpochPath()); err != nil {
+		return fmt.Errorf("msgstore: %w", err)
+	}
+	return syncDir(s.disk, s.opts.Dir)
+}
+
+func (s *Store) newEpochPath() string { return s.disk.PathJoin(s.opts.Dir, newEpochFile) }
 
 func (s *Store) setEpoch() error {
 	var random [8]byte

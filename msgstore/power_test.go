@@ -218,3 +218,48 @@ func TestIntervalSyncs(t *testing.T) {
 		t.Fatalf("head %+v, %v", h, err)
 	}
 }
+
+// With Durability Interval a crash may take back seqs that clients have seen,
+// and give them again to other messages: it must begin a new epoch, in whichever
+// mode the store is opened afterwards. An orderly end, and a crash of a store
+// that syncs, must not.
+func TestACrashOfAnUnsyncedStoreBeginsANewEpoch(t *testing.T) {
+	for _, tc := range []struct {
+		name         string
+		before, then Durability
+		crashed      bool
+		want         bool
+	}{
+		{"interval, crash", Interval, Interval, true, true},
+		{"interval, crash, then sync", Interval, Sync, true, true},
+		{"interval, closed", Interval, Interval, false, false},
+		{"interval, closed, then sync", Interval, Sync, false, false},
+		{"sync, crash", Sync, Sync, true, false},
+		{"sync, crash, then interval", Sync, Interval, true, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			disk := vfs.NewCrashableMem()
+			opts := memOptions(t, disk)
+			opts.Durability, opts.SyncInterval = tc.before, time.Minute
+			s := open(t, opts)
+			before := s.Epoch()
+			fill(t, s, 3)
+			if tc.crashed {
+				opts.FS = crash(disk, 0, 1)
+				closeStore(t, s)
+			} else {
+				closeStore(t, s)
+				opts.FS = crash(disk, 0, 1) // an orderly end is one for good
+			}
+			for i := range 3 {
+				opts.Durability = tc.then
+				s = open(t, opts)
+				if got := s.Epoch() != before; got != tc.want {
+					t.Errorf("open %d: new epoch is %v, want %v", i+1, got, tc.want)
+				}
+				before, tc.want = s.Epoch(), false // once only
+				closeStore(t, s)
+			}
+		})
+	}
+}

@@ -74,11 +74,14 @@ func (s *Store) Close() error {
 	close(s.closing)
 	s.running.Wait()
 	err := s.db.Close()
+	if err == nil && s.opts.Durability == Interval {
+		err = s.keepEpoch() // all is synced now
+	}
 	return errors.Join(err, s.lock.Close())
 }
 
-// Epoch is drawn at random when a store is created, and again when a copy of
-// it is opened for the first time. A client that knows another epoch must not
+// Epoch is drawn at random when a store is created, when a copy of it is opened
+// for the first time, and after a crash with Durability Interval. A client that knows another epoch must not
 // rely on the cursors that it has.
 func (s *Store) Epoch() uint64 { return s.epoch }
 

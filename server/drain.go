@@ -39,7 +39,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.net.Refuse()
 		s.net.Each(s.goAway)
 		flushed := s.log.Close(ctx)
-		s.net.CloseAll(ctx, s.cfg.Drain.PerSecond, nil)
+		if err := s.net.CloseAll(ctx, s.cfg.Drain.PerSecond, nil); err != nil {
+			s.logger.Warn("the drain took too long; cutting the connections that are left", "err", err)
+		}
 		last, cancelLast := context.WithTimeout(context.WithoutCancel(ctx), lastMoment)
 		defer cancelLast()
 		s.finish(errors.Join(flushed, s.closeAll(last)))
