@@ -4,9 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -419,72 +419,54 @@ func (m *syncModel) finish(rt *rapid.T) {
 // sync by pages: whatever a client was not told by its SYNC must have been
 // pushed to it.
 func TestSyncAndPushLoseNothing(t *testing.T) {
-	const peers, writers, rounds = 40, 4, 40
-	n := newNode(t, func(c *nodeConfig) { c.session.MaxDevices = rounds })
-	stop := make(chan struct{})
-	var written atomic.Int64
-	var wg sync.WaitGroup
-	for w := range writers {
-		wg.Go(func() {
-			for i := 0; ; i++ {
-				select {
-				case <-stop:
-					return
-				default:
+	const peers, writers, writes, rounds = 40, 4, 100, 40
+	n := newNode(t)
+	for round := range rounds {
+		client := n.connect("ann", "d")
+		var wg sync.WaitGroup
+		for w := range writers {
+			wg.Go(func() {
+				for i := range writes {
+					peer := fmt.Sprintf("p%02d", (i*7+w)%peers)
+					c := chat.Command{Conversation: protocol.DirectID("ann", peer), User: peer}
+					if i%5 == 4 {
+						c.Op, c.ReadSeq = chat.OpMark, uint64(round)
+					} else {
+						c.Op, c.ClientID, c.Kind = chat.OpSend, fmt.Sprintf("%d-%d-%d", round, w, i), pb.Kind_KIND_TEXT
+					}
+					if err := n.log.Submit(&chat.Proposal{Command: c}); err != nil {
+						t.Error(err)
+					}
+					runtime.Gosched()
 				}
-				peer := fmt.Sprintf("p%02d", (i*7+w)%peers)
-				c := chat.Command{Conversation: protocol.DirectID("ann", peer), User: peer}
-				if i%5 == 4 {
-					c.Op, c.ReadSeq = chat.OpMark, 1
-				} else {
-					c.Op, c.ClientID, c.Kind = chat.OpSend, fmt.Sprintf("%d-%d", w, i), pb.Kind_KIND_TEXT
-				}
-				if err := n.log.Submit(&chat.Proposal{Command: c}); err != nil {
-					t.Error(err)
-					return
-				}
-				written.Add(1)
-				n.caughtUp(int(written.Load()) - 100)
-			}
-		})
-	}
-	type listener struct {
-		*client
-		heard  view
-		cursor []byte
-	}
-	var listeners []*listener
-	for i := range rounds {
-		l := &listener{client: n.connect("ann", fmt.Sprintf("d%d", i)), heard: view{}}
-		listeners = append(listeners, l)
+			})
+		}
+		heard := view{}
+		var cursor []byte
 		for more := true; more; {
-			page := l.synced(l.cursor, 3)
-			l.heard.synced(page)
-			l.cursor, more = page.Cursor, page.More
+			page := client.synced(cursor, 3)
+			heard.synced(page)
+			cursor, more = page.Cursor, page.More
 		}
-	}
-	close(stop)
-	wg.Wait()
-	n.caughtUp(int(written.Load()))
-	for _, l := range listeners {
-		l.heard.pushed(t, "ann", l.wire.take())
+		wg.Wait()
+		n.caughtUp((round + 1) * writers * writes)
+		heard.pushed(t, "ann", client.wire.take())
 		for p := range peers {
-			conversation := protocol.DirectID("ann", fmt.Sprintf("p%02d", p))
-			head, exists, err := n.store.Head(conversation)
+			peer := fmt.Sprintf("p%02d", p)
+			conversation := protocol.DirectID("ann", peer)
+			head, _, err := n.store.Head(conversation)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !exists {
-				continue
-			}
-			row, _, err := n.store.Member(fmt.Sprintf("p%02d", p), conversation)
+			row, _, err := n.store.Member(peer, conversation)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if k := l.heard[conversation]; k.head != head.Seq || k.peersRead != row.ReadSeq {
-				t.Errorf("%s: %s ends at %d, read to %d; the client was told of %d and %d",
-					l.Device, conversation, head.Seq, row.ReadSeq, k.head, k.peersRead)
+			if k := heard[conversation]; k.head != head.Seq || k.peersRead != row.ReadSeq {
+				t.Errorf("round %d: %s ends at %d, read to %d; the client was told of %d and %d",
+					round, conversation, head.Seq, row.ReadSeq, k.head, k.peersRead)
 			}
 		}
+		client.disconnect()
 	}
 }

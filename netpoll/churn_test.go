@@ -84,7 +84,11 @@ func TestChurn(t *testing.T) {
 
 // churnOnce is one peer's life.
 func churnOnce(t *testing.T, s *Server) {
-	p := dial(t, s)
+	p, err := tryDial(t, s)
+	if err != nil {
+		t.Error(err)
+		return
+	}
 	defer func() { _ = p.Close() }()
 	first, err := p.next()
 	if err != nil {

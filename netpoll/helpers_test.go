@@ -2,12 +2,14 @@ package netpoll
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -174,13 +176,23 @@ type peer struct {
 
 func dial(t testing.TB, s *Server) *peer {
 	t.Helper()
-	c, err := net.Dial("tcp", s.Addr().String())
+	p, err := tryDial(t, s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Close() })
+	t.Cleanup(func() { _ = p.Close() })
+	return p
+}
+
+// tryDial is dial for goroutines other than the test's own, which close what
+// they get.
+func tryDial(t testing.TB, s *Server) (*peer, error) {
+	c, err := net.Dial("tcp", s.Addr().String())
+	if err != nil {
+		return nil, err
+	}
 	_ = c.SetDeadline(time.Now().Add(2 * patience))
-	return &peer{TCPConn: c.(*net.TCPConn), t: t}
+	return &peer{TCPConn: c.(*net.TCPConn), t: t}, nil
 }
 
 func (p *peer) write(b []byte) {
@@ -283,3 +295,30 @@ var pattern = func() []byte {
 func frameOf(t protocol.Type, request uint32, n int, seed byte) []byte {
 	return protocol.AppendFrame(nil, t, request, pattern[seed:][:n])
 }
+
+// accept makes a handler that hands out the connections and what they end with.
+func accept() (h *handler, conns chan *Conn, ends chan error) {
+	conns, ends = make(chan *Conn, 4096), make(chan error, 4096) // more than a test has connections
+	return &handler{
+		open:   func(c *Conn) { conns <- c },
+		closed: func(_ *Conn, err error) { ends <- err },
+	}, conns, ends
+}
+
+// numbered is a frame whose body begins with n.
+func numbered(n uint64, size int) []byte {
+	b := frameOf(protocol.TypeMessage, 0, max(size, 8), byte(n))
+	binary.BigEndian.PutUint64(b[protocol.HeaderSize:], n)
+	return b
+}
+
+func number(f protocol.Frame) uint64 { return binary.BigEndian.Uint64(f.Body) }
+
+// clock is a clock that tests set ahead. It goes on by itself, too.
+type clock struct{ ahead atomic.Int64 }
+
+func (c *clock) now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
+
+func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
+
+func portOf(s *Server) int { return s.Addr().(*net.TCPAddr).Port }

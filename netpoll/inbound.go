@@ -2,7 +2,6 @@ package netpoll
 
 import (
 	"github.com/godwit-im/godwit/protocol"
-	"github.com/godwit-im/godwit/protocol/pb"
 )
 
 // minPartial is the smallest buffer for an incomplete frame, in bytes.
@@ -92,9 +91,7 @@ func wanted(b []byte) int {
 // reject closes the connection for bytes that are no frame.
 func (c *Conn) reject(in []byte, err error) {
 	c.loop.s.stats.BadInput.Add(1)
-	// Parse says BAD_FRAME of the two protocols that it recognises; the other
-	// one, TLS, begins with 0x16.
-	if protocol.CodeOf(err) == pb.Code_CODE_BAD_FRAME && in[0] != 0x16 {
+	if protocol.LooksLikeHTTP(in) {
 		c.end(err, []byte(httpRefusal))
 		return
 	}

@@ -79,9 +79,11 @@ func table() []counter {
 		total("godwit_storage_full_total", "Messages refused because the disk is nearly full.", func(s *scrape) uint64 { return s.chat.Full }),
 		total("godwit_trimmed_total", "Messages removed by retention.", func(s *scrape) uint64 { return s.chat.Trimmed }),
 		gauge("godwit_queue_commands", "Commands that wait for a batch, all partitions together.", func(s *scrape) float64 { return float64(s.chat.Waiting) }),
+		gauge("godwit_commit_age_seconds", "For how long the oldest commit has been under way; a failing disk makes one hang.", func(s *scrape) float64 { return s.chat.Committing.Seconds() }),
 
 		total("godwit_pushed_messages_total", "Messages pushed, to one session each.", func(s *scrape) uint64 { return s.delivery.Messages }),
 		total("godwit_pushed_receipts_total", "Receipts pushed, to one session each.", func(s *scrape) uint64 { return s.delivery.Receipts }),
+		total("godwit_pushed_heads_total", "HEADS pushed in the place of messages, to sessions that had lagged.", func(s *scrape) uint64 { return s.Session.HeadsSent.Load() }),
 		{
 			name: "godwit_reads_total", help: "Reads answered, by request.", kind: prometheus.CounterValue,
 			label: "request", values: []string{"sync", "pull", "who"}, read: readsAnswered,
