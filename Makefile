@@ -21,11 +21,14 @@ run: build ## build and serve on ./data with a development key
 demo: build ## prove it: a server killed halfway through 1,000 messages loses none
 	$(GODWIT) demo
 
-test: ## every test, plain and then under the race detector
+deps: ## what the race detector needs beside Go; by apt-get, as root, where it is missing
+	@.ci/deps
+
+test: deps ## every test, plain and then under the race detector
 	$(GO) test $(TESTFLAGS) ./...
 	$(GO) test -race $(TESTFLAGS) ./...
 
-race: ## every test, under the race detector only
+race: deps ## every test, under the race detector only
 	$(GO) test -race $(TESTFLAGS) ./...
 
 lint: ## golangci-lint, go.mod tidy, generated code up to date
@@ -52,4 +55,4 @@ bench: ## Go benchmarks of the hot paths
 crash: ## kill -9 a loaded server ROUNDS times (default 1,000) and check every journal
 	$(GO) test ./bench/crash -run '^TestCrash$$' -count 1 -v -timeout 0 -rounds $(or $(ROUNDS),1000) $(if $(SEED),-seed $(SEED))
 
-.PHONY: help build run demo test race lint fmt generate fuzz bench crash
+.PHONY: help build run demo deps test race lint fmt generate fuzz bench crash

@@ -169,7 +169,7 @@ func (n *Node) exit() error {
 // a server has made when it was ready for the first time.
 func Token(ctx context.Context, binary, dir, user string) (string, error) {
 	var stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, binary, "token", "--key-file", filepath.Join(dir, "dev-keys.json"), "--user", user)
+	cmd := exec.CommandContext(ctx, binary, "token", "--data", dir, "--user", user)
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
