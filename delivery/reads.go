@@ -28,7 +28,7 @@ func (d *Delivery) Sync(s *session.Session, request uint32, req *pb.Sync, inFlig
 	began := d.cfg.Now()
 	return d.turns.add(s, job{request: request, inFlight: inFlight, read: func() ([]byte, error) {
 		d.stats.syncs.Add(1)
-		frame, err := d.sync(s.User, request, req)
+		frame, err := d.sync(d.applied(), s.User, request, req)
 		if d.cfg.ObserveSync != nil {
 			d.cfg.ObserveSync(d.cfg.Now().Sub(began))
 		}

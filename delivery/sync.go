@@ -34,9 +34,9 @@ func (w walk) compare(a, b changed) int {
 }
 
 // sync answers with a page of the user's conversations that changed since the
-// cursor.
-func (d *Delivery) sync(user string, request uint32, req *pb.Sync) ([]byte, error) {
-	applied := d.applied() // before all reads
+// cursor. applied are the applied indexes from before the call, that is, before
+// all of its reads.
+func (d *Delivery) sync(applied []uint64, user string, request uint32, req *pb.Sync) ([]byte, error) {
 	from, reset, err := resume(req.Cursor, d.store.Epoch(), applied)
 	if err != nil {
 		return nil, err
