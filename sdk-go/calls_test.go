@@ -142,7 +142,7 @@ func TestCallsOutliveConnections(t *testing.T) {
 			s.Say("bob", "alice", "x")
 			a := newApp(t, s, "alice").dial()
 			s.SetFaults(faults)
-			for range 20 {
+			for range 8 {
 				if m, err := a.History(within(t), direct("alice", "bob"), 0, 1); err != nil || len(m) != 1 {
 					t.Fatal(m, err)
 				}

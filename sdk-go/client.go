@@ -74,8 +74,7 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 		return nil, fmt.Errorf("godwit: dial %s: %w", o.Addr, c.Err())
 	case <-ctx.Done():
 	}
-	err = ctx.Err()
-	c.Close()
+	err = errors.Join(ctx.Err(), c.Close())
 	if last := c.lastFailure; last != nil {
 		err = fmt.Errorf("%w; last failure: %w", err, last)
 	}

@@ -194,7 +194,7 @@ func TestOrderSurvivesRefusals(t *testing.T) {
 		s := startServer(t, fakeserver.Config{Seed: uint64(code)})
 		a := newApp(t, s, "alice").dial()
 		s.SetFaults(fakeserver.Faults{Refuse: 0.3, RefuseCode: code})
-		const n = 40
+		const n = 30
 		var last *godwit.Outgoing
 		for i := range n {
 			out, err := a.SendText(within(t), "bob", fmt.Sprint(i))

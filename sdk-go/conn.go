@@ -309,7 +309,8 @@ func (c *Client) bye(conn *deadlineConn, readErr <-chan error) {
 		timer := time.NewTimer(byeTimeout)
 		defer timer.Stop()
 		select {
-		case <-readErr:
+		case err := <-readErr:
+			c.log.Debug("connection closed", "err", err)
 		case <-timer.C:
 		}
 	}

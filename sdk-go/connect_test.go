@@ -81,6 +81,35 @@ func TestDialWaitsForTheServer(t *testing.T) {
 	})
 }
 
+// TestBackoffBeginsAnew fails to connect until the waits are long, and then
+// has a session that lasts: the next wait is short again.
+func TestBackoffBeginsAnew(t *testing.T) {
+	s := startServer(t, fakeserver.Config{})
+	s.SetFaults(fakeserver.Faults{RefuseConnect: 1})
+	alice := newApp(t, s, "alice")
+	alice.opts.Backoff = godwit.Backoff{Min: time.Millisecond, Max: 100 * time.Millisecond}
+	go func() {
+		s.Until(patience, func() bool { return s.Requests(protocol.TypeConnect) == 10 })
+		s.SetFaults(fakeserver.Faults{})
+	}()
+	alice.dial()
+	<-time.After(alice.opts.Backoff.Max)
+	var before int
+	alice.record(func() { before = len(alice.states) })
+	s.Cut("alice")
+	alice.until("the wait", func() bool {
+		for _, st := range alice.states[before:] {
+			if st.Phase == godwit.Waiting {
+				if st.RetryIn > alice.opts.Backoff.Min {
+					t.Errorf("waits for %v", st.RetryIn)
+				}
+				return true
+			}
+		}
+		return false
+	})
+}
+
 // TestFinalErrors checks the refusals after which there is no use in trying
 // again.
 func TestFinalErrors(t *testing.T) {

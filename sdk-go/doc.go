@@ -38,7 +38,8 @@
 // restarts. It is stored once, however often it had to be sent, because it
 // keeps its client message id. The messages that one client sends to a
 // conversation are stored in the order of their Sends, also when the server
-// refused one of them for a while: what was behind it waits.
+// refused one of them for a while: what was behind it waits. (Options.Pipeline
+// gives up the last part, for speed on long links.)
 //
 // Receiving. Each message of each conversation is handed to OnMessage once, in
 // seq order within the conversation, without holes; the user's own messages

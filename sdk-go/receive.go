@@ -14,33 +14,8 @@ import (
 // The message is nil where the type has none, or is not known: a newer server
 // may push what this client need not understand.
 func decode(f protocol.Frame) (proto.Message, error) {
-	var m proto.Message
-	switch f.Type {
-	case protocol.TypeConnected:
-		m = new(pb.Connected)
-	case protocol.TypeRenewed:
-		m = new(pb.Renewed)
-	case protocol.TypeGoAway:
-		m = new(pb.GoAway)
-	case protocol.TypeError:
-		m = new(pb.Error)
-	case protocol.TypeSent:
-		m = new(pb.Sent)
-	case protocol.TypePulled:
-		m = new(pb.Pulled)
-	case protocol.TypeSynced:
-		m = new(pb.Synced)
-	case protocol.TypeMarked:
-		m = new(pb.Marked)
-	case protocol.TypePresent:
-		m = new(pb.Present)
-	case protocol.TypeMessage:
-		m = new(pb.Message)
-	case protocol.TypeReceipt:
-		m = new(pb.Receipt)
-	case protocol.TypeHeads:
-		m = new(pb.Heads)
-	default:
+	m := f.Type.NewBody()
+	if m == nil {
 		return nil, nil
 	}
 	if err := proto.Unmarshal(f.Body, m); err != nil {

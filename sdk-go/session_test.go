@@ -22,13 +22,18 @@ func newTestSession(snap *Snapshot, epoch uint64, now time.Time) (*account, *ses
 	o := Options{Pipeline: 1, Logger: slog.New(slog.DiscardHandler)}
 	a := new(account)
 	a.init(&o, snap)
+	return a, a.newTestSession(epoch, now)
+}
+
+// newTestSession connects.
+func (a *account) newTestSession(epoch uint64, now time.Time) *session {
 	s := newSession(a, &pb.Connected{
 		User: "alice", HeartbeatMs: 60_000, MaxFrame: 1 << 20, MaxInFlight: 100, Epoch: epoch, ServerTimeMs: now.UnixMilli(),
 	}, now)
 	if err := a.connected(s, "alice", epoch); err != nil {
 		panic(err)
 	}
-	return a, s
+	return s
 }
 
 // receiveSync ends the session's first SYNC, which reports nothing.
@@ -316,6 +321,91 @@ func TestHeadsAreStoredWithTheCursor(t *testing.T) {
 	}}, now)
 	if b, _ := a.batch(); b.Cursor == nil || string(b.Cursor.Sync) != "end" || len(b.Positions) != 1 || b.Positions[0].HeadSeq != 8 {
 		t.Errorf("stored %+v", b)
+	}
+}
+
+// types are those of the frames that the session writes now.
+func (s *session) types(t *testing.T, now time.Time) (all []protocol.Type) {
+	t.Helper()
+	out, _, err := s.fill(nil, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range frames(t, out) {
+		all = append(all, f.Type)
+	}
+	return all
+}
+
+func TestOneMarkAtATime(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	a, s := newTestSession(&Snapshot{}, 1, now)
+	s.receiveSync(t, now)
+	b := a.box("d:alice:bob")
+	a.wantRead(b, 3, now.Add(-markDelay))
+	s.fireTimers(now) // it waits for the window, say, when Close comes
+	s.close(now)
+	if got := s.types(t, now); !slices.Equal(got, []protocol.Type{protocol.TypeMark}) {
+		t.Errorf("wrote %v", got)
+	}
+}
+
+func TestHeadsOfReceiptsAskForSync(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	_, s := newTestSession(&Snapshot{}, 1, now)
+	s.receiveSync(t, now)
+	if err := s.receive(protocol.TypeHeads, 0, &pb.Heads{Heads: []*pb.Head{{Conversation: "d:alice:bob"}}}, now); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.types(t, now); !slices.Equal(got, []protocol.Type{protocol.TypeSync}) {
+		t.Errorf("wrote %v", got)
+	}
+}
+
+// TestPullThatBringsNothing has a server that speaks of messages and does not
+// give them: it is asked again, but not in a loop.
+func TestPullThatBringsNothing(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	_, s := newTestSession(&Snapshot{}, 1, now)
+	s.receiveSync(t, now)
+	s.receive(protocol.TypeHeads, 0, &pb.Heads{Heads: []*pb.Head{{Conversation: "d:alice:bob", Seq: 5}}}, now)
+	pull := []protocol.Type{protocol.TypePull}
+	for range 3 {
+		if got := s.types(t, now); !slices.Equal(got, pull) {
+			t.Fatalf("wrote %v", got)
+		}
+		if err := s.receive(protocol.TypePulled, s.lastRequest, &pb.Pulled{HeadSeq: 5, MinSeq: 1}, now); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.types(t, now.Add(retryDelay-1)); len(got) > 0 {
+			t.Fatalf("wrote %v too soon", got)
+		}
+		now = now.Add(retryDelay)
+	}
+}
+
+// TestMarksAreOwedAgain restores the server to before it was told of a mark.
+func TestMarksAreOwedAgain(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	a, s := newTestSession(&Snapshot{}, 1, now)
+	s.receiveSync(t, now)
+	b := a.box("d:alice:bob")
+	a.offer(b, Message{Conversation: b.id, Seq: 1, ID: 11, Sender: "bob"}, viaPush, now)
+	a.wantRead(b, 1, now)
+	a.raiseOwn(b, 1, 1, 0)
+	a.disconnected()
+
+	s = a.newTestSession(2, now)
+	s.fill(nil, now)
+	s.receive(protocol.TypeSynced, s.lastRequest, &pb.Synced{Epoch: 2, Cursor: []byte("c"), Conversations: []*pb.ConversationState{
+		{Conversation: b.id, HeadSeq: 1, MinSeq: 1, Unread: 1},
+	}}, now)
+	s.fill(nil, now)
+	s.receive(protocol.TypePulled, s.lastRequest, &pb.Pulled{HeadSeq: 1, MinSeq: 1, Messages: []*pb.Message{
+		{Conversation: b.id, Seq: 1, Id: 11},
+	}}, now)
+	if got := s.types(t, now); !slices.Equal(got, []protocol.Type{protocol.TypeMark}) {
+		t.Errorf("wrote %v", got)
 	}
 }
 

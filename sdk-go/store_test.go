@@ -27,7 +27,7 @@ func TestFileStoreIsAMemoryStore(t *testing.T) {
 		}
 		defer func() { file.Close() }()
 		memory := NewMemoryStore()
-		for range rapid.IntRange(1, 6).Draw(t, "batches") {
+		for range rapid.IntRange(1, 3).Draw(t, "batches") {
 			b := drawBatch(t)
 			if err := errors.Join(file.Save(b), memory.Save(b)); err != nil {
 				t.Fatal(err)

@@ -212,9 +212,11 @@ func TestRetentionLeavesAGap(t *testing.T) {
 		all := alice.messages[conv]
 		return len(all) == 16 && all[3].Seq == 11 && all[15].Seq == 23
 	})
-	if want := []string{conv + " 4-10"}; !slices.Equal(alice.gaps, want) {
-		t.Errorf("gaps %q, want %q", alice.gaps, want)
-	}
+	alice.record(func() {
+		if want := []string{conv + " 4-10"}; !slices.Equal(alice.gaps, want) {
+			t.Errorf("gaps %q, want %q", alice.gaps, want)
+		}
+	})
 	// Retention that removed everything, and a live message after it.
 	a.Close()
 	s.Retain(conv, 24)
@@ -241,9 +243,11 @@ func TestRestoredServer(t *testing.T) {
 	s.Restore(all)
 	s.Say("bob", "alice", "11")
 	alice.untilSeqs(conv, 1, 11)
-	if len(alice.resets) > 0 {
-		t.Fatalf("reset %q", alice.resets)
-	}
+	alice.record(func() {
+		if len(alice.resets) > 0 {
+			t.Fatalf("reset %q", alice.resets)
+		}
+	})
 
 	// While the client is away, so that it must find out from its store.
 	a.Close()
@@ -427,13 +431,15 @@ func TestReceiptsNeverGoBack(t *testing.T) {
 		n := len(alice.receipts)
 		return n > 0 && alice.receipts[n-1].DeliveredSeq == 40 && alice.receipts[n-1].ReadSeq == 39
 	})
-	var before godwit.Receipt
-	for _, r := range alice.receipts {
-		if r.Conversation != conv || r.User != "bob" || r.ReadSeq < before.ReadSeq || r.DeliveredSeq < before.DeliveredSeq || r == before {
-			t.Errorf("%+v after %+v", r, before)
+	alice.record(func() {
+		var before godwit.Receipt
+		for _, r := range alice.receipts {
+			if r.Conversation != conv || r.User != "bob" || r.ReadSeq < before.ReadSeq || r.DeliveredSeq < before.DeliveredSeq || r == before {
+				t.Errorf("%+v after %+v", r, before)
+			}
+			before = r
 		}
-		before = r
-	}
+	})
 }
 
 // TestOtherDeviceReads checks that a device learns what another one of the

@@ -79,7 +79,11 @@ func (s *Server) Say(from, to, text string) uint64 {
 func (s *Server) Read(user, peer string, read, delivered uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.markAndPush(user, &pb.Mark{Conversation: protocol.DirectID(user, peer), ReadSeq: read, DeliveredSeq: delivered}, nil)
+	if _, err := s.markAndPush(user, &pb.Mark{
+		Conversation: protocol.DirectID(user, peer), ReadSeq: read, DeliveredSeq: delivered,
+	}, nil); err != nil {
+		panic(err)
+	}
 }
 
 // Cut cuts the user's connections, without a word.
