@@ -8,6 +8,7 @@ import (
 type counters struct {
 	batches    atomic.Uint64
 	commands   atomic.Uint64
+	messages   atomic.Uint64
 	duplicates atomic.Uint64
 	busy       atomic.Uint64
 	full       atomic.Uint64
@@ -19,6 +20,7 @@ type counters struct {
 type Stats struct {
 	Batches    uint64 // commits
 	Commands   uint64 // commands applied
+	Messages   uint64 // messages stored
 	Duplicates uint64 // resends that were answered with the first ack
 	Busy       uint64 // proposals refused because a queue was full
 	Full       uint64 // messages refused because the disk was nearly full
@@ -47,6 +49,7 @@ func (e *Embedded) Stats() Stats {
 	return Stats{
 		Batches:    e.stats.batches.Load(),
 		Commands:   e.stats.commands.Load(),
+		Messages:   e.stats.messages.Load(),
 		Duplicates: e.stats.duplicates.Load(),
 		Busy:       e.stats.busy.Load(),
 		Full:       e.stats.full.Load(),

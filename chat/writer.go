@@ -136,8 +136,12 @@ func (w *writer) apply(tx *msgstore.Tx, s *source, nowMs int64) error {
 			w.settled = append(w.settled, ownResult{p.settled, result})
 			continue
 		}
-		if result.Duplicate {
+		switch {
+		case result.Err != nil || p.Command.Op != OpSend:
+		case result.Duplicate:
 			w.log.stats.duplicates.Add(1)
+		default:
+			w.log.stats.messages.Add(1)
 		}
 		w.outcomes = append(w.outcomes, Outcome{Proposal: p, Result: result})
 		w.ends = append(w.ends, len(w.effects))

@@ -37,41 +37,43 @@ type Server struct {
 }
 
 // New opens the store and assembles a node that does not listen yet. After an
-// error nothing is left open. cfg is the Server's from here on.
-func New(cfg Config) (_ *Server, err error) {
+// error nothing is left open.
+func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	s := &Server{cfg: cfg, logger: cfg.Logger, stopped: make(chan struct{})}
-	metrics := admin.NewMetrics()
-	cfg.Store.Logger = cfg.Logger
-	cfg.Store.ObserveSync = metrics.ObserveSync
+	if cfg.Net.Loops == 0 {
+		cfg.Net.Loops = runtime.GOMAXPROCS(0)
+	}
 	verifier, err := session.NewVerifier(cfg.Auth)
 	if err != nil {
 		return nil, err
 	}
-
+	s := &Server{cfg: cfg, logger: cfg.Logger, stopped: make(chan struct{})}
+	metrics := admin.NewMetrics()
+	cfg.Store.Logger = cfg.Logger
+	cfg.Store.ObserveSync = metrics.ObserveSync
 	if s.store, err = msgstore.Open(cfg.Store); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.closeStore())
-		}
-	}()
-
-	if cfg.Net.Loops == 0 {
-		cfg.Net.Loops = runtime.GOMAXPROCS(0)
+	if err := s.assemble(cfg, verifier, metrics); err != nil {
+		return nil, errors.Join(err, s.closeStorage(context.Background()))
 	}
+	return s, nil
+}
+
+// assemble makes the parts on top of the store, each from its part of cfg and
+// what it has to know of the others.
+func (s *Server) assemble(cfg Config, verifier *session.Verifier, metrics *admin.Metrics) (err error) {
 	cfg.Session.Loops = cfg.Net.Loops
 	cfg.Session.Tick = cfg.Net.Tick
 	cfg.Session.MaxFrame = cfg.Net.MaxFrame
 	cfg.Session.Logger = cfg.Logger
 	if s.sessions, err = session.NewManager(cfg.Session, verifier, s.store.Epoch()); err != nil {
-		return nil, err
+		return err
 	}
 	cfg.Delivery.MaxFrame = cfg.Net.MaxFrame
 	cfg.Delivery.Logger = cfg.Logger
@@ -79,13 +81,12 @@ func New(cfg Config) (_ *Server, err error) {
 	cfg.Delivery.ObserveDelivery = metrics.ObserveDelivery
 	cfg.Delivery.ObserveSync = metrics.ObserveSyncRequest
 	if s.delivery, err = delivery.New(cfg.Delivery, s.store, s.sessions); err != nil {
-		return nil, err
+		return err
 	}
 	cfg.Chat.Logger = cfg.Logger
 	cfg.Chat.ObserveBatch = metrics.ObserveBatch
 	if s.log, err = chat.NewEmbedded(cfg.Chat, s.store, s.delivery); err != nil {
-		s.delivery.Close()
-		return nil, err
+		return err
 	}
 	s.gateway = &gateway{
 		sessions: s.sessions,
@@ -97,27 +98,32 @@ func New(cfg Config) (_ *Server, err error) {
 	}
 	cfg.Net.Logger = cfg.Logger
 	if s.net, err = netpoll.New(cfg.Net, s.gateway); err != nil {
-		return nil, errors.Join(err, s.closeLog(context.Background()))
+		return err
 	}
-	if s.admin, err = admin.New(cfg.Admin, metrics, s.source(), cfg.Logger); err != nil {
-		return nil, errors.Join(err, s.closeLog(context.Background()))
-	}
-	return s, nil
+	s.admin, err = admin.New(cfg.Admin, metrics, s.source(), cfg.Logger)
+	return err
 }
 
 // Start opens the listeners: clients are served when it returns. After an
 // error the Server is closed.
 func (s *Server) Start() error {
-	if err := s.admin.Start(); err != nil {
-		return errors.Join(err, s.closeLog(context.Background()), s.closeStore())
+	err := s.admin.Start()
+	if err == nil {
+		if err = s.net.Start(); err == nil {
+			go s.watch()
+			return nil
+		}
 	}
-	if err := s.net.Start(); err != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	s.stop.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), lastMoment)
 		defer cancel()
-		return errors.Join(err, s.admin.Close(ctx), s.closeLog(ctx), s.closeStore())
-	}
-	go s.watch()
-	return nil
+		if s.admin.Addr() != nil {
+			err = errors.Join(err, s.admin.Close(ctx))
+		}
+		err = errors.Join(err, s.closeStorage(ctx))
+		s.finish(err)
+	})
+	return err
 }
 
 // watch turns an end of the event loops that nobody asked for, out of
@@ -170,21 +176,22 @@ func (s *Server) Close() error {
 // closeAll takes the server apart from the outside in, so that no part calls
 // one that is closed already.
 func (s *Server) closeAll(ctx context.Context) error {
-	return errors.Join(
-		s.net.Stop(ctx),
-		s.admin.Close(ctx),
-		s.closeLog(ctx),
-		s.closeStore(),
-	)
+	return errors.Join(s.net.Stop(ctx), s.admin.Close(ctx), s.closeStorage(ctx))
 }
 
-func (s *Server) closeLog(ctx context.Context) error {
-	err := s.log.Close(ctx)
-	s.delivery.Close()
-	return err
-}
-
-func (s *Server) closeStore() error {
+// closeStorage closes the command log, and the store once nobody uses it. A log
+// that ctx ran out on has a writer in a commit that hangs: then the store is
+// left as it is, for the end of the process, and the next start reads what was
+// synced.
+func (s *Server) closeStorage(ctx context.Context) error {
+	if s.log != nil {
+		if err := s.log.Close(ctx); err != nil {
+			return fmt.Errorf("the store was left open: %w", err)
+		}
+	}
+	if s.delivery != nil {
+		s.delivery.Close()
+	}
 	return s.store.Close()
 }
 

@@ -377,6 +377,30 @@ func TestAFullDiskRefusesMessagesAndStillReads(t *testing.T) {
 	eventually(t, "sends are accepted again", func() bool { return !refused() })
 }
 
+func TestAPortInUseLeavesNothingOpen(t *testing.T) {
+	n := startNode(t, nil)
+	for _, taken := range []func(*server.Config){
+		func(c *server.Config) { c.Net.Addr = n.Addr() },
+		func(c *server.Config) { c.Admin.Addr = n.AdminAddr() },
+	} {
+		cfg := n.cfg
+		cfg.Store.Dir = filepath.Join(t.TempDir(), "data")
+		taken(&cfg)
+		for range 2 { // the second finds the directory unlocked
+			s, err := server.New(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Start(); err == nil {
+				t.Error("two servers on one port")
+			}
+			if err := s.Close(); err == nil {
+				t.Error("Close after a failed Start doesn't say why it failed")
+			}
+		}
+	}
+}
+
 func TestTwoServersOnOneDirectory(t *testing.T) {
 	n := startNode(t, nil)
 	if s, err := server.New(n.cfg); err == nil {

@@ -74,6 +74,7 @@ func table() []counter {
 		total("godwit_sessions_lagged_total", "Times that a session began to lag.", func(s *scrape) uint64 { return s.Session.Lagged.Load() }),
 
 		total("godwit_commands_total", "Commands applied: sends, marks, retention.", func(s *scrape) uint64 { return s.chat.Commands }),
+		total("godwit_messages_total", "Messages accepted and stored.", func(s *scrape) uint64 { return s.chat.Messages }),
 		total("godwit_duplicates_total", "Resends answered with their first ack.", func(s *scrape) uint64 { return s.chat.Duplicates }),
 		total("godwit_busy_total", "Requests refused because a partition's queue was full.", func(s *scrape) uint64 { return s.chat.Busy }),
 		total("godwit_storage_full_total", "Messages refused because the disk is nearly full.", func(s *scrape) uint64 { return s.chat.Full }),
