@@ -41,6 +41,11 @@ type account struct {
 	handlerBell   bell
 	backlogIsHigh bool // half of the backlog must go before there is a pull
 
+	// page is how many messages a PULL asks for. It shrinks when a connection
+	// ends with one unanswered, for on a network where connections don't live
+	// long a page must fit into what they bring, and grows with every answer.
+	page int
+
 	// For the saver's goroutine; see saver.go.
 	dirty     changes
 	storing   []*Outgoing // on their way into the store
@@ -74,6 +79,7 @@ func (a *account) init(o *Options, snap *Snapshot) {
 		log:         o.Logger,
 		startAtHead: o.StartAtHead,
 		pipeline:    o.Pipeline,
+		page:        pullLimit,
 		user:        snap.User,
 		epoch:       snap.Cursor.Epoch,
 		cursor:      snap.Cursor,
@@ -146,6 +152,9 @@ func (a *account) disconnected() {
 		return
 	}
 	a.session = nil
+	if s.pulling > 0 {
+		a.page = max(1, a.page/2)
+	}
 	for _, b := range a.boxes {
 		b.endSession()
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -421,4 +422,42 @@ func TestStrangeServers(t *testing.T) {
 			cancel()
 		})
 	}
+}
+
+// stingyConn dies once it has brought so many bytes.
+type stingyConn struct {
+	net.Conn
+	left int
+}
+
+func (c *stingyConn) Read(b []byte) (int, error) {
+	if c.left == 0 {
+		c.Conn.Close()
+		return 0, errors.New("the tunnel begins")
+	}
+	n, err := c.Conn.Read(b[:min(len(b), c.left)])
+	c.left -= n
+	return n, err
+}
+
+// TestConnectionsThatDieEarly: no connection lives long enough for a page of
+// the usual size, so the client must ask for smaller ones, or it would never
+// get anywhere.
+func TestConnectionsThatDieEarly(t *testing.T) {
+	s := startServer(t, fakeserver.Config{})
+	const count = 300
+	for range count {
+		s.Say("bob", "alice", strings.Repeat("x", 1000))
+	}
+	alice := newApp(t, s, "alice")
+	alice.opts.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		var d net.Dialer
+		nc, err := d.DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return &stingyConn{Conn: nc, left: 20_000}, nil
+	}
+	alice.dial()
+	alice.until("all messages", func() bool { return len(alice.messages["d:alice:bob"]) == count })
 }

@@ -21,7 +21,7 @@ const (
 	// maxPulls and maxMarks leave most of the window to SENDs.
 	maxPulls = 4
 	maxMarks = 16
-	// pullLimit is the messages asked for at a time; the frame limit may make
+	// pullLimit is the most messages asked for at a time; the frame limit may make
 	// them fewer.
 	pullLimit = 200
 	// markDelay is how long a mark waits for others of the conversation.

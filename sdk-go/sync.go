@@ -187,7 +187,7 @@ func (s *session) appendPull(out []byte, now time.Time) []byte {
 		b.sessionPart.pulling = true
 		s.pulling++
 		r := request{kind: protocol.TypePull, box: b, from: b.next}
-		pull := &pb.Pull{Conversation: b.id, From: b.next, Until: b.holeEnd(), Limit: pullLimit}
+		pull := &pb.Pull{Conversation: b.id, From: b.next, Until: b.holeEnd(), Limit: uint32(s.account.page)}
 		if s.account.inDoubt(b) {
 			r.from, r.compare = b.next-1, true
 			pull.From, pull.Until = r.from, 0
@@ -202,6 +202,7 @@ func (s *session) pulled(r request, m *pb.Pulled, now time.Time) error {
 	a, b := s.account, r.box
 	s.pulling--
 	b.sessionPart.pulling = false
+	a.page = min(2*a.page, pullLimit)
 	b.head = max(b.head, m.HeadSeq)
 	next := b.next
 	if r.compare && a.inDoubt(b) {
