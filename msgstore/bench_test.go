@@ -128,7 +128,8 @@ func benchStore(b *testing.B, headCache int) *Store {
 	if err := s.db.Compact(b.Context(), []byte{0}, []byte{0xff, 0xff}, true); err != nil {
 		b.Fatal(err)
 	}
-	b.Logf("a message takes %d bytes on disk", s.Stats().DiskBytes/(100*benchConversations))
+	total := s.db.Metrics().Total()
+	b.Logf("a message takes %d bytes in the tables", total.TablesSize/(100*benchConversations))
 	return s
 }
 

@@ -18,6 +18,7 @@ import (
 // short by a crash is called dir.incomplete.
 func (s *Store) Checkpoint(dir string) error {
 	disk := s.disk
+	dir = disk.PathJoin(dir) // without a slash at its end
 	if _, err := disk.Stat(dir); err == nil {
 		return fmt.Errorf("msgstore: checkpoint: %s: %w", dir, fs.ErrExist)
 	}

@@ -47,7 +47,7 @@ func TestCheckpoint(t *testing.T) {
 			})
 			<-started
 			before := acked.Load()
-			check(t, s.Checkpoint("backups/monday"))
+			check(t, s.Checkpoint("backups/monday/"))
 			if err := s.Checkpoint("backups/monday"); !errors.Is(err, fs.ErrExist) {
 				t.Errorf("over an older one: %v", err)
 			}

@@ -47,9 +47,8 @@ type Member struct {
 	Stamp uint64
 }
 
-// The values. Every one that belongs to a conversation begins with its stamp,
-// a u64, big-endian; varints follow. docs/STORAGE.md has the diagrams. A field
-// that comes later is appended, and absent means zero.
+// The values: a stamp (u64, big-endian), then varints. docs/STORAGE.md has the
+// diagrams.
 
 const stampSize = 8
 
