@@ -199,7 +199,7 @@ func TestReadersKeepUp(t *testing.T) {
 			}
 		})
 	}
-	for n := 2; n < 300; n++ {
+	for n := 2; n < 200; n++ {
 		round(n)
 	}
 	stop.Store(true)
@@ -213,7 +213,7 @@ func TestReadersDuringTrim(t *testing.T) {
 	opts.HeadCache = 1
 	s := open(t, opts)
 	defer closeStore(t, s)
-	const n = 300
+	const n = 200
 	id := fill(t, s, n)
 	var stop atomic.Bool
 	var readers sync.WaitGroup
@@ -270,7 +270,7 @@ func TestReadersDuringTrimToNothing(t *testing.T) {
 		})
 	}
 	w := newWriter(s)
-	for range 200 {
+	for range 100 {
 		m, err := w.send("alice", "bob", fmt.Sprint(w.now), "x")
 		check(t, errors.Join(err, w.commit()))
 		committed.Store(m.Seq)

@@ -148,11 +148,11 @@ func TestPowerCut(t *testing.T) {
 	for _, percent := range []int{0, 50, 100} {
 		t.Run(fmt.Sprintf("%d%% of the unsynced survives", percent), func(t *testing.T) {
 			t.Parallel()
-			cuts, err := cutPower(t, memOptions(t, nil), 100, 3, percent)
+			cuts, err := cutPower(t, memOptions(t, nil), 80, 3, percent)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if cuts < 35 {
+			if cuts < 30 {
 				t.Fatalf("only %d cuts", cuts)
 			}
 			t.Logf("%d cuts", cuts)
