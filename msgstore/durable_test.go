@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
@@ -327,5 +328,5 @@ func failSync(t *testing.T, durability string) {
 	if opts.Durability == Sync {
 		fmt.Println("acked")
 	}
-	<-make(chan struct{}) // for the background to find out
+	<-time.After(10 * time.Second) // the end should come from the background before
 }
