@@ -129,9 +129,6 @@ func (n *Node) PID() int { return n.cmd.Process.Pid }
 // AdminURL is the admin listener's; valid after Ready.
 func (n *Node) AdminURL() string { return "http://" + n.admin }
 
-// Exited is closed when the process is gone, for whatever reason.
-func (n *Node) Exited() <-chan struct{} { return n.exited }
-
 // Kill ends the process with SIGKILL and waits until it is gone. It is an
 // error if the process had ended by itself.
 func (n *Node) Kill() error {

@@ -196,13 +196,6 @@ func (s *Server) Connects(user string) int {
 	return s.connects[user]
 }
 
-// Connected reports whether the user is.
-func (s *Server) Connected(user string) bool {
-	n := 0
-	s.each(user, func(*conn) { n++ })
-	return n > 0
-}
-
 // Requests is how many frames of a type came in.
 func (s *Server) Requests(t protocol.Type) int {
 	s.mu.Lock()
