@@ -25,7 +25,8 @@ var allowed = map[string][]string{
 	"sdk-go":       {"protocol", "protocol/pb"},
 	// A server for the SDK's tests.
 	"sdk-go/internal/fakeserver": {"protocol", "protocol/pb"},
-	"bench":                      {"protocol", "protocol/pb", "sdk-go"},
+	"bench":                      {"protocol", "protocol/pb", "sdk-go", "bench/report"},
+	"bench/report":               {},
 	// The checker shares no code with what it checks.
 	"bench/fleet":   {},
 	"bench/journal": {},
@@ -45,7 +46,7 @@ var soleImporters = map[string][]string{
 	"github.com/bwmarrin/snowflake":           {"msgstore"},
 	"github.com/golang-jwt/jwt":               {"session"},
 	"github.com/prometheus/client_golang":     {"server/admin"},
-	"github.com/HdrHistogram/hdrhistogram-go": {"bench"},
+	"github.com/HdrHistogram/hdrhistogram-go": {"bench", "bench/report"},
 	"go.etcd.io/bbolt":                        {"sdk-go"},
 	"github.com/spf13/cobra":                  {"cmd/godwit"},
 }
