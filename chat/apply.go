@@ -106,7 +106,7 @@ func appendMessage(tx *msgstore.Tx, index uint64, cmd *Command, peer string, eff
 		Count:       head.Count + 1,
 		SenderCount: head.Count - head.Others(cmd.User) + 1,
 	}
-	frame := protocol.MessageFrame(make([]byte, 0, protocol.HeaderSize+protocol.SizeMessage(m)), m)
+	frame := protocol.NewMessageFrame(m)
 	if err := tx.Append(index, m, frame[protocol.HeaderSize:]); err != nil {
 		return Result{}, effects, err
 	}

@@ -33,7 +33,6 @@ func TestFramePathAllocations(t *testing.T) {
 	wire := protocol.AppendMessage(nil, message)
 	frame := protocol.AppendFrame(nil, protocol.TypeSend, 1, body)
 	dst := make([]byte, 0, 4<<10)
-	var send pb.Send
 	for _, c := range []struct {
 		name string
 		want float64
@@ -58,10 +57,12 @@ func TestFramePathAllocations(t *testing.T) {
 		{"AppendFrame", 0, func() { protocol.AppendFrame(dst, protocol.TypeSend, 1, body) }},
 		{"AppendMessage", 0, func() { protocol.AppendMessage(dst, message) }},
 		{"MessageFrame", 0, func() { protocol.MessageFrame(dst, message) }},
+		{"NewMessageFrame", 1, func() { protocol.NewMessageFrame(&pb.Message{Conversation: "d:alice:bob", Body: body}) }},
 		{"AppendSent", 0, func() { protocol.AppendSent(dst, sent) }},
 		{"SentFrame", 0, func() { protocol.SentFrame(dst, 1, sent) }},
 		{"AppendStored", 0, func() { protocol.AppendStored(dst, wire) }},
 		{"ParseSend", 2, func() { // the strings and the content, as documented
+			var send pb.Send // not on the heap
 			if err := protocol.ParseSend(body, &send); err != nil {
 				t.Fatal(err)
 			}

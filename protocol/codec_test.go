@@ -72,6 +72,11 @@ func checkMessage(t tester, m *pb.Message) {
 	if want := protocol.AppendFrame([]byte("before"), protocol.TypeMessage, 0, want); !bytes.Equal(frame, want) {
 		t.Fatalf("MessageFrame:\n%x, want\n%x", frame, want)
 	}
+	known := proto.Clone(m).(*pb.Message)
+	known.ProtoReflect().SetUnknown(nil)
+	if frame, want := protocol.NewMessageFrame(m), protocol.MessageFrame(nil, known); !bytes.Equal(frame, want) || cap(frame) != len(frame) {
+		t.Fatalf("NewMessageFrame:\n%x of capacity %d, want\n%x", frame, cap(frame), want)
+	}
 }
 
 func checkSent(t tester, m *pb.Sent) {

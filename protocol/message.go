@@ -4,6 +4,10 @@ import "github.com/godwit-im/godwit/protocol/pb"
 
 // SizeMessage is the length of m's encoding in bytes.
 func SizeMessage(m *pb.Message) int {
+	return sizeKnown(m) + len(m.ProtoReflect().GetUnknown())
+}
+
+func sizeKnown(m *pb.Message) int {
 	return sizeBytes(1, len(m.Conversation)) +
 		sizeVarint(2, m.Seq) +
 		sizeVarint(3, m.Id) +
@@ -14,14 +18,17 @@ func SizeMessage(m *pb.Message) int {
 		sizeBytes(8, len(m.ContentType)) +
 		sizeBytes(9, len(m.Body)) +
 		sizeVarint(10, m.Count) +
-		sizeVarint(11, m.SenderCount) +
-		len(m.ProtoReflect().GetUnknown())
+		sizeVarint(11, m.SenderCount)
 }
 
 // AppendMessage appends m's encoding to dst: the same bytes as proto.Marshal.
 // It does not check that m's strings are UTF-8, which ids and content types
 // that were checked are. It allocates only where dst is too short.
 func AppendMessage(dst []byte, m *pb.Message) []byte {
+	return append(appendKnown(dst, m), m.ProtoReflect().GetUnknown()...)
+}
+
+func appendKnown(dst []byte, m *pb.Message) []byte {
 	dst = appendString(dst, 1, m.Conversation)
 	dst = appendVarint(dst, 2, m.Seq)
 	dst = appendVarint(dst, 3, m.Id)
@@ -32,12 +39,19 @@ func AppendMessage(dst []byte, m *pb.Message) []byte {
 	dst = appendString(dst, 8, m.ContentType)
 	dst = appendBytes(dst, 9, m.Body)
 	dst = appendVarint(dst, 10, m.Count)
-	dst = appendVarint(dst, 11, m.SenderCount)
-	return append(dst, m.ProtoReflect().GetUnknown()...)
+	return appendVarint(dst, 11, m.SenderCount)
 }
 
 // MessageFrame appends the whole MESSAGE frame of m, a push, to dst. What
 // follows its header, frame[len(dst)+HeaderSize:], is the stored form of m.
 func MessageFrame(dst []byte, m *pb.Message) []byte {
 	return AppendMessage(AppendHeader(dst, TypeMessage, 0, SizeMessage(m)), m)
+}
+
+// NewMessageFrame is MessageFrame for a message that was made here and so has
+// no unknown fields: those would be left out. It allocates the frame and
+// nothing else; that fields are not looked for keeps m off the heap.
+func NewMessageFrame(m *pb.Message) []byte {
+	size := sizeKnown(m)
+	return appendKnown(AppendHeader(make([]byte, 0, HeaderSize+size), TypeMessage, 0, size), m)
 }

@@ -31,7 +31,7 @@ func ParseSend(body []byte, m *pb.Send) error {
 	for b := body; len(b) > 0; {
 		num, typ, n := protowire.ConsumeTag(b)
 		if n < 0 || !num.IsValid() {
-			return malformed(TypeSend, m)
+			return malformed(TypeSend, (*pb.Send)(nil))
 		}
 		b = b[n:]
 		switch protowire.EncodeTag(num, typ) {
@@ -49,7 +49,7 @@ func ParseSend(body []byte, m *pb.Send) error {
 			n = protowire.ConsumeFieldValue(num, typ, b)
 		}
 		if n < 0 {
-			return malformed(TypeSend, m)
+			return malformed(TypeSend, (*pb.Send)(nil))
 		}
 		b = b[n:]
 	}
