@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -120,6 +121,11 @@ func serve(ctx context.Context, s *settings, dev bool, ready, program string, st
 		return errors.Join(err, srv.Close())
 	}
 	say(stdout, "%s", banner(s, self, program))
+	var collecting sync.WaitGroup
+	defer collecting.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	collecting.Go(func() { collectByLoad(ctx) })
 
 	select {
 	case <-srv.Done():
