@@ -52,7 +52,10 @@ fuzz: ## run every fuzz target for FUZZTIME (default 20s) each
 bench: ## Go benchmarks of the hot paths
 	$(GO) test -run '^$$' -bench . ./...
 
+bench-compare: ## the Go benchmarks of revision BASE and of the working tree in turn, with benchstat
+	@GO=$(GO) tools/bench/compare "$(BASE)"
+
 crash: ## kill -9 a loaded server ROUNDS times (default 1,000) and check every journal
 	$(GO) test ./bench/crash -run '^TestCrash$$' -count 1 -v -timeout 0 -rounds $(or $(ROUNDS),1000) $(if $(SEED),-seed $(SEED))
 
-.PHONY: help build run demo deps test race lint fmt generate fuzz bench crash
+.PHONY: help build run demo deps test race lint fmt generate fuzz bench bench-compare crash
