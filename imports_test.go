@@ -25,7 +25,8 @@ var allowed = map[string][]string{
 	"sdk-go":       {"protocol", "protocol/pb"},
 	// A server for the SDK's tests.
 	"sdk-go/internal/fakeserver": {"protocol", "protocol/pb"},
-	"bench":                      {"protocol", "protocol/pb", "sdk-go", "bench/report"},
+	"bench":                      {"protocol", "protocol/pb", "bench/client", "bench/fleet", "bench/report"},
+	"bench/client":               {"protocol", "protocol/pb", "bench/fleet"},
 	"bench/report":               {},
 	// The checker shares no code with what it checks.
 	"bench/fleet":   {},

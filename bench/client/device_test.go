@@ -1,0 +1,159 @@
+package client
+
+import (
+	"context"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/godwit-im/godwit/bench/fleet"
+	"github.com/godwit-im/godwit/protocol"
+	"github.com/godwit-im/godwit/protocol/pb"
+)
+
+// fakeServer answers each frame of a connection by a call of answer, the nth
+// connection being told by n, from 0. A nil answer closes it.
+func fakeServer(t *testing.T, answer func(n int, f protocol.Frame) []byte) *net.TCPAddr {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for n := 0; ; n++ {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				for r := protocol.NewReader(c, protocol.MaxBody); ; {
+					f, err := r.ReadFrame()
+					if err != nil {
+						return
+					}
+					b := answer(n, f)
+					if b == nil {
+						return
+					}
+					if _, err := c.Write(b); err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	t.Cleanup(func() {
+		ln.Close()
+		<-ended
+	})
+	return ln.Addr().(*net.TCPAddr)
+}
+
+func connected(f protocol.Frame, user string) []byte {
+	return protocol.AppendProto(nil, protocol.TypeConnected, f.Request, &pb.Connected{Version: 1, User: user, HeartbeatMs: 200, MaxFrame: 1 << 16})
+}
+
+// events passes on what a handler is told.
+type events struct {
+	connected chan *Device
+	closed    chan error
+}
+
+func (e *events) OnConnected(d *Device)                     { e.connected <- d }
+func (e *events) OnFrame(_ *Device, f protocol.Frame) error { return Expect(f, protocol.TypePong) }
+func (e *events) OnClosed(_ *Device, err error)             { e.closed <- err }
+
+// dial has bob connect to a server and returns what he is told.
+func dial(t *testing.T, server *net.TCPAddr, heartbeat time.Duration) (e *events, pool *Pool) {
+	t.Helper()
+	f, err := fleet.New(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(f.Close)
+	e = &events{connected: make(chan *Device, 10), closed: make(chan error, 10)}
+	f.Each(func(l *fleet.Loop) {
+		pool = NewPool(l, Server{Addr: server.AddrPort(), Token: func(string) (string, error) { return "token", nil }, Heartbeat: heartbeat})
+		pool.Add("bob", "phone", e).Connect()
+	})
+	return e, pool
+}
+
+func wait[T any](t *testing.T, ch <-chan T) (v T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	select {
+	case v = <-ch:
+	case <-ctx.Done():
+		t.Fatal("nothing came")
+	}
+	return v
+}
+
+// TestRefusedForNow has a server turn bob away twice, once with an error and
+// once without a word.
+func TestRefusedForNow(t *testing.T) {
+	e, pool := dial(t, fakeServer(t, func(n int, f protocol.Frame) []byte {
+		switch n {
+		case 0:
+			return protocol.AppendError(nil, 0, protocol.Errorf(pb.Code_CODE_RATE_LIMITED, "later").After(20*time.Millisecond))
+		case 1:
+			return nil
+		}
+		return connected(f, "bob")
+	}), time.Hour)
+	wait(t, e.connected)
+	if n := pool.Refused(); n != 2 {
+		t.Errorf("refused %d times", n)
+	}
+}
+
+// TestRefusedForGood has a server turn bob away in ways that he must not answer
+// by coming back.
+func TestRefusedForGood(t *testing.T) {
+	for name, answer := range map[string]func(f protocol.Frame) []byte{
+		"token": func(protocol.Frame) []byte {
+			return protocol.AppendError(nil, 0, protocol.Errorf(pb.Code_CODE_TOKEN_EXPIRED, "too old"))
+		},
+		"always without a word": func(protocol.Frame) []byte { return nil },
+		"as somebody else":      func(f protocol.Frame) []byte { return connected(f, "alice") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, _ := dial(t, fakeServer(t, func(_ int, f protocol.Frame) []byte { return answer(f) }), time.Hour)
+			if err := wait(t, e.closed); err == nil {
+				t.Error("closed without an error")
+			}
+		})
+	}
+}
+
+// TestHeartbeat has the server give a heartbeat of 200 ms, and stop answering
+// after some.
+func TestHeartbeat(t *testing.T) {
+	var pings atomic.Int64
+	e, pool := dial(t, fakeServer(t, func(_ int, f protocol.Frame) []byte {
+		if f.Type == protocol.TypeConnect {
+			return connected(f, "bob")
+		}
+		if pings.Add(1) > 3 {
+			return []byte{}
+		}
+		return protocol.AppendHeader(nil, protocol.TypePong, f.Request, 0)
+	}), time.Hour)
+	start := pool.Loop().Now()
+	wait(t, e.connected)
+	err := wait(t, e.closed)
+	took := pool.Loop().Now() - start
+	if err == nil || pings.Load() != 4 {
+		t.Errorf("%d pings, then %v", pings.Load(), err)
+	}
+	// Each came within the heartbeat, and so did the end; the machine may be slow.
+	if least := 4 * 100 * time.Millisecond; took < least {
+		t.Errorf("that took %v, less than %v", took, least)
+	}
+}
