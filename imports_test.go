@@ -45,6 +45,7 @@ var soleImporters = map[string][]string{
 	"github.com/panjf2000/gnet":               {"netpoll"},
 	"github.com/cockroachdb/pebble":           {"msgstore"},
 	"github.com/bwmarrin/snowflake":           {"msgstore"},
+	"github.com/dchest/siphash":               {"msgstore"},
 	"github.com/golang-jwt/jwt":               {"session"},
 	"github.com/prometheus/client_golang":     {"server/admin"},
 	"github.com/HdrHistogram/hdrhistogram-go": {"bench", "bench/report"},

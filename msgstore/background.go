@@ -16,6 +16,7 @@ const spaceInterval = time.Second
 func (s *Store) start() {
 	s.checkSpace()
 	s.every(spaceInterval, s.checkSpace)
+	s.running.Go(s.flushWhenWanted)
 	if s.opts.Durability == Interval {
 		s.every(s.opts.SyncInterval, s.sync)
 	}

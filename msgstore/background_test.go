@@ -81,6 +81,18 @@ func TestStats(t *testing.T) {
 	if st.Stalled || st.DiskBytes == 0 || st.MemTableBytes == 0 || st.Corruptions != 0 {
 		t.Errorf("%+v", st)
 	}
+	if st.LoggedBytes < st.CommittedBytes || st.CompactedBytes != 0 {
+		t.Errorf("written: %+v", st)
+	}
+	flushed := st.FlushedBytes
+	check(t, s.db.Flush())
+	if st = s.Stats(); st.FlushedBytes < flushed+500 {
+		t.Errorf("after a flush: %+v", st)
+	}
+	check(t, s.db.Compact(t.Context(), []byte{0}, []byte{0xff, 0xff, 0xff}, false))
+	if st = s.Stats(); st.CompactedBytes < 500 {
+		t.Errorf("after a compaction: %+v", st)
+	}
 	listener := s.events.listener()
 	listener.WriteStallBegin(pebble.WriteStallBeginInfo{Reason: "test"})
 	if st := s.Stats(); !st.Stalled || st.Stalls != 1 || st.StallTime <= 0 {

@@ -1,7 +1,11 @@
 package msgstore
 
 import (
+	"cmp"
+	"encoding/binary"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -20,19 +24,23 @@ func (tx *Tx) Commit() error {
 		return nil
 	}
 	tx.seal()
-	size := uint64(tx.batch.Len())
+	size, rows := tx.batch.Len(), int(tx.batch.Count())
 	tx.s.inflight.add(tx)
 	if err := tx.write(); err != nil {
 		return err
 	}
+	tx.keepIDs()
 	tx.publish()
 	tx.s.counters.commits.Add(1)
-	tx.s.counters.bytes.Add(size)
+	tx.s.counters.bytes.Add(uint64(size))
+	tx.s.wrote(size, rows)
 	return nil
 }
 
-// seal adds what the batch writes once, however much it changes: the applied
-// indexes, and the memberships in their last version.
+// seal fills the batch: the applied indexes, rows in their last version, and
+// the messages, each table in the order of its keys. The memtable looks for the
+// place of a key from that of the one before, and finds it sooner. What Trim
+// removed isn't among them, so that the order of its removals doesn't matter.
 func (tx *Tx) seal() {
 	var value []byte
 	for _, p := range tx.touched {
@@ -40,12 +48,38 @@ func (tx *Tx) seal() {
 		part.maxID = max(part.maxID, tx.parts[p].maxID)
 		tx.key = appendTable(tx.key[:0], p, tableApplied)
 		value = appendApplied(value[:0], tx.parts[p].index, part.maxID)
+		_ = tx.batch.Set(tx.key, value, nil) // a batch that isn't committed yet takes anything
+	}
+	for _, c := range tx.rewritten {
+		tx.key = appendConversationKey(tx.key[:0], c.partition, c.id)
+		value = appendConversationRow(value[:0], c.row)
 		_ = tx.batch.Set(tx.key, value, nil)
 	}
+	tx.sealIDs()
+	tx.sealMessages()
 	for _, r := range tx.changed {
 		tx.key = appendMemberKey(tx.key[:0], tx.s.PartitionOf(r.id.conversation), r.id.user, r.id.conversation)
 		value = appendMember(value[:0], r.now)
 		_ = tx.batch.Set(tx.key, value, nil)
+	}
+}
+
+func (tx *Tx) sealMessages() {
+	slices.SortFunc(tx.appended, func(a, b *txConversation) int {
+		return cmp.Or(cmp.Compare(a.partition, b.partition), strings.Compare(a.id, b.id))
+	})
+	for _, c := range tx.appended {
+		for i, m := range c.messages {
+			seq := c.prior.head.Seq + 1 + uint64(i)
+			if seq < c.head.MinSeq {
+				continue
+			}
+			op := tx.batch.SetDeferred(messageKeySize(c.id), stampSize+len(m.wire))
+			appendMessageKey(op.Key[:0], c.partition, c.id, seq)
+			binary.BigEndian.PutUint64(op.Value, m.stamp)
+			copy(op.Value[stampSize:], m.wire)
+			_ = op.Finish() // no index to keep, so nothing that can fail
+		}
 	}
 }
 

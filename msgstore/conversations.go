@@ -204,6 +204,9 @@ func (s *Store) earlier(id string, seq uint64, t int64) (bool, error) {
 func (s *Store) Warm(conversation, sender, clientID string) {
 	_, _, _ = s.Head(conversation)
 	_, _, _ = s.member(memberID{sender, conversation})
-	key := appendClientIDKey(nil, s.PartitionOf(conversation), conversation, sender, clientID)
-	_, _ = s.get(key, func([]byte) error { return nil })
+	if it, err := s.newFileIter(); err == nil {
+		hash, _ := s.hashClientID(nil, conversation, sender, clientID)
+		it.SeekPrefixGE(appendClientIDPrefix(nil, s.PartitionOf(conversation), hash))
+		_ = it.Close()
+	}
 }

@@ -23,7 +23,7 @@ const ownPartition = math.MaxUint16
 const (
 	tableApplied      = 'a' // (nothing)
 	tableConversation = 'c' // conversation
-	tableClientID     = 'd' // conversation 0x00 sender 0x00 client message id
+	tableClientID     = 'd' // hash of a client message id (u64), stamp: see clientids.go
 	tableMessage      = 'm' // conversation 0x00 seq (u64, big-endian)
 	tableMember       = 'u' // user 0x00 conversation
 	tableStore        = 's' // (nothing), in ownPartition
@@ -47,12 +47,6 @@ func appendTable(dst []byte, p int, table byte) []byte {
 
 func appendConversationKey(dst []byte, p int, conversation string) []byte {
 	return append(appendTable(dst, p, tableConversation), conversation...)
-}
-
-func appendClientIDKey(dst []byte, p int, conversation, sender, clientID string) []byte {
-	dst = append(appendTable(dst, p, tableClientID), conversation...)
-	dst = append(append(dst, 0), sender...)
-	return append(append(dst, 0), clientID...)
 }
 
 func appendMessageKey(dst []byte, p int, conversation string, seq uint64) []byte {

@@ -85,6 +85,7 @@ type machine struct {
 	opts Options
 	disk *vfs.MemFS
 	s    *Store
+	hash func([]byte) uint64 // of client message ids; nil = the store's
 
 	committed, pending *model // pending is committed and the changes of tx
 	tx                 *Tx    // nil = none in progress
@@ -98,6 +99,9 @@ func (m *machine) open(t *rapid.T) {
 	s, err := Open(m.opts)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if m.hash != nil {
+		s.idHash = m.hash
 	}
 	m.s = s
 }
@@ -238,6 +242,14 @@ func (m *machine) Flush(t *rapid.T) {
 	}
 }
 
+// Forget has the store flush and forget the client message ids that are in
+// files then.
+func (m *machine) Forget(t *rapid.T) {
+	if err := m.s.flush(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (m *machine) Compact(t *rapid.T) {
 	if err := m.s.db.Compact(t.Context(), []byte{0}, []byte{0xff, 0xff, 0xff}, true); err != nil {
 		t.Fatal(err)
@@ -371,7 +383,8 @@ func (m *model) compareClientIDs(s *Store) error {
 	want := make(map[string]uint64)
 	for id, c := range m.conversations {
 		for _, msg := range c.messages[c.min-1:] {
-			want[string(appendClientIDKey(nil, s.PartitionOf(id), id, msg.m.Sender, msg.m.ClientId))] = msg.m.Seq
+			hash, _ := s.hashClientID(nil, id, msg.m.Sender, msg.m.ClientId)
+			want[string(appendClientIDKey(nil, s.PartitionOf(id), hash, msg.stamp))] = msg.m.Seq
 		}
 	}
 	got := make(map[string]uint64)
@@ -464,6 +477,9 @@ func TestModel(t *testing.T) {
 		m := &machine{disk: vfs.NewCrashableMem(), committed: newModel(4)}
 		m.opts = memOptions(t, nil)
 		m.opts.HeadCache = rapid.SampledFrom([]int{1, 3, 64}).Draw(rt, "head cache")
+		if rapid.Bool().Draw(rt, "poor hash") {
+			m.hash = func(b []byte) uint64 { return uint64(len(b)%2) << 63 }
+		}
 		m.open(rt)
 		defer func() {
 			if m.tx != nil {
@@ -473,7 +489,7 @@ func TestModel(t *testing.T) {
 		}()
 		rt.Repeat(map[string]func(*rapid.T){
 			"send": m.Send, "send more": m.Send, "mark": m.Mark, "trim": m.Trim, "nothing": m.Nothing,
-			"commit": m.Commit, "discard": m.Discard, "flush": m.Flush, "compact": m.Compact, "reopen": m.Reopen,
+			"commit": m.Commit, "discard": m.Discard, "flush": m.Flush, "forget": m.Forget, "compact": m.Compact, "reopen": m.Reopen,
 			"read": m.Read, "at": m.At, "": m.Check,
 		})
 	})

@@ -14,7 +14,7 @@ import (
 )
 
 // formatVersion is the version of the keys and values, Pebble's files aside.
-const formatVersion = 1
+const formatVersion = 2
 
 // newEpochFile is a file in the store's directory that makes the next Open
 // begin a new epoch, which removes it. A checkpoint has one. So has a store
@@ -39,6 +39,7 @@ func Open(opts Options) (*Store, error) {
 		opts.Fatal(fmt.Errorf("msgstore: %w", err))
 		panic("msgstore: Options.Fatal returned")
 	}
+	s.flushes.wanted = make(chan struct{}, 1)
 	s.txs.New = func() any { return newTx(s) }
 	s.inflight.heads = make(map[string]priorHead)
 	s.inflight.members = make(map[memberID]priorMember)
@@ -56,6 +57,11 @@ func Open(opts Options) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("msgstore: open %s: %w", opts.Dir, err), s.lock.Close())
 	}
 	err = s.load()
+	if err == nil {
+		// What was replayed from the log may be in a memtable, and the client
+		// message ids in it are in no recentIDs.
+		err = s.db.Flush()
+	}
 	if err == nil && opts.Durability == Interval {
 		err = s.markUnsynced()
 	}
@@ -71,6 +77,7 @@ func (s *Store) load() error {
 	if err := s.loadIdentity(); err != nil {
 		return err
 	}
+	s.idHash = s.hashKey.hash
 	if err := s.renewEpoch(); err != nil {
 		return err
 	}
@@ -105,13 +112,16 @@ func (s *Store) loadIdentity() error {
 		if v := binary.BigEndian.Uint32(value); v != formatVersion {
 			return fmt.Errorf("%w: %s has version %d, this program knows version %d", ErrFormat, s.opts.Dir, v, formatVersion)
 		}
-		if len(value) != 14 {
+		if len(value) != 14+len(s.hashKey)*8 {
 			return fmt.Errorf("%w: bad identity", ErrCorrupt)
 		}
 		if p := binary.BigEndian.Uint16(value[4:]); int(p) != len(s.parts) {
 			return fmt.Errorf("%w: %s was created with %d, which is for good; %d was asked for", ErrPartitions, s.opts.Dir, p, len(s.parts))
 		}
 		s.epoch = binary.BigEndian.Uint64(value[6:])
+		for i := range s.hashKey {
+			s.hashKey[i] = binary.BigEndian.Uint64(value[14+8*i:])
+		}
 		return nil
 	})
 	if found || err != nil {
@@ -122,6 +132,9 @@ func (s *Store) loadIdentity() error {
 	})
 	if err != nil {
 		return err
+	}
+	for i := range s.hashKey {
+		s.hashKey[i] = randomUint64()
 	}
 	return s.setEpoch()
 }
@@ -160,13 +173,20 @@ func (s *Store) keepEpoch() error {
 func (s *Store) newEpochPath() string { return s.disk.PathJoin(s.opts.Dir, newEpochFile) }
 
 func (s *Store) setEpoch() error {
-	var random [8]byte
-	_, _ = rand.Read(random[:]) // never fails, as its documentation says
-	s.epoch = max(1, binary.BigEndian.Uint64(random[:]))
+	s.epoch = max(1, randomUint64())
 	value := binary.BigEndian.AppendUint32(nil, formatVersion)
 	value = binary.BigEndian.AppendUint16(value, uint16(len(s.parts)))
 	value = binary.BigEndian.AppendUint64(value, s.epoch)
+	for _, k := range s.hashKey {
+		value = binary.BigEndian.AppendUint64(value, k)
+	}
 	return s.db.Set(identityKey(), value, pebble.Sync)
+}
+
+func randomUint64() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails, as its documentation says
+	return binary.BigEndian.Uint64(b[:])
 }
 
 func identityKey() []byte { return appendTable(nil, ownPartition, tableStore) }

@@ -17,6 +17,7 @@ func (s *Store) pebbleOptions() *pebble.Options {
 	po := &pebble.Options{
 		FS:                          s.opts.FS, // nil: Pebble adds its watch for slow disks
 		Lock:                        s.lock,
+		Comparer:                    comparer,
 		FormatMajorVersion:          pebble.FormatNewest,
 		CacheSize:                   s.opts.CacheBytes,
 		MemTableSize:                uint64(s.opts.MemTableBytes),
@@ -32,7 +33,6 @@ func (s *Store) pebbleOptions() *pebble.Options {
 		po.Levels[i].IndexBlockSize = 256 << 10
 		po.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
-	po.Levels[len(po.Levels)-1].FilterPolicy = pebble.NoFilterPolicy // Get doesn't look at it
 	po.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionBalanced })
 	return po
 }

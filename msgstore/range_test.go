@@ -134,7 +134,8 @@ func TestBadValues(t *testing.T) {
 	_, _, err := s.Member("alice", id)
 	expect("member", err)
 	expect("members", s.Members("alice", func(string, Member) error { return nil }))
-	set(appendClientIDKey(nil, p, id, "alice", "c1"), "\xff")
+	hash, _ := s.hashClientID(nil, id, "alice", "c1")
+	set(appendClientIDPrefix(nil, p, hash), "") // no seq
 	tx := s.Begin()
 	_, _, err = tx.FindByClientID(id, "alice", "c1")
 	expect("client id", err)

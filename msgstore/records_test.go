@@ -23,6 +23,7 @@ func TestFormat(t *testing.T) {
 	opts.Partitions = 1
 	s := open(t, opts)
 	defer closeStore(t, s)
+	s.idHash = hashKey{1, 2}.hash
 	w := newWriter(s)
 	w.id = func() uint64 { return uint64(w.now) << idTimeShift }
 	for _, step := range []struct{ from, to, client string }{
@@ -41,6 +42,7 @@ func TestFormat(t *testing.T) {
 	check(t, s.scan(nil, nil, func(key, value []byte) (bool, error) {
 		if key[2] == tableStore {
 			copy(value[6:], "_EPOCH__")
+			copy(value[14:], "____HASH_KEY____")
 		}
 		fmt.Fprintf(&got, "%q\n\t%q\n", key, value)
 		return true, nil

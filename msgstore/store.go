@@ -33,17 +33,20 @@ var ErrCorrupt = errors.New("msgstore: corrupt")
 
 // Store is an open store.
 type Store struct {
-	opts  Options // with defaults
-	disk  vfs.FS
-	db    *pebble.DB
-	lock  *pebble.Lock
-	epoch uint64
-	ids   *idSource
-	heads *headCache
-	parts []partition
-	txs   sync.Pool // of *Tx
+	opts    Options // with defaults
+	disk    vfs.FS
+	db      *pebble.DB
+	lock    *pebble.Lock
+	epoch   uint64
+	hashKey hashKey
+	idHash  func([]byte) uint64 // hashKey's
+	ids     *idSource
+	heads   *headCache
+	parts   []partition
+	txs     sync.Pool // of *Tx
 
 	inflight inflight
+	flushes  flushes
 	events   events
 	counters struct{ commits, bytes, syncs atomic.Uint64 }
 
@@ -64,8 +67,10 @@ type partition struct {
 	// applied is what Applied returns. Whoever reads it before a conversation
 	// will find every head up to it: in the cache, or by synced on disk.
 	applied atomic.Uint64
-	// maxID is the highest message id that was committed. The writer's.
-	maxID uint64
+	// The writer's: the highest message id that was committed, and the client
+	// message ids that were committed last.
+	maxID  uint64
+	recent recentIDs
 }
 
 // Close syncs what is committed and closes the store. No other method may be
@@ -107,6 +112,9 @@ type Stats struct {
 	// Commits, the size of their batches in bytes, and the syncs that commits
 	// or the background waited for.
 	Commits, CommittedBytes, Syncs uint64
+	// LoggedBytes went to the write-ahead log, FlushedBytes from memtables to
+	// files, CompactedBytes from files to files: together all that was written.
+	LoggedBytes, FlushedBytes, CompactedBytes uint64
 	// HeadHits and HeadMisses count the lookups in the cache of heads,
 	// BlockHits and BlockMisses those in the block cache.
 	HeadHits, HeadMisses   uint64
@@ -132,11 +140,15 @@ type Stats struct {
 // right for a scrape, not for every request.
 func (s *Store) Stats() Stats {
 	m := s.db.Metrics()
+	total := m.Total()
 	stalledAt := s.events.stalledAt.Load()
 	st := Stats{
 		Commits:        s.counters.commits.Load(),
 		CommittedBytes: s.counters.bytes.Load(),
 		Syncs:          s.counters.syncs.Load(),
+		LoggedBytes:    m.WAL.BytesWritten,
+		FlushedBytes:   m.Levels[0].TableBytesFlushed,
+		CompactedBytes: total.TableBytesCompacted,
 		HeadHits:       s.heads.hits.Load(),
 		HeadMisses:     s.heads.misses.Load(),
 		BlockHits:      m.BlockCache.Hits,

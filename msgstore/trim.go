@@ -12,7 +12,7 @@ func (tx *Tx) Trim(index uint64, conversation string, below uint64) (int, error)
 	if err != nil {
 		return 0, err
 	}
-	p := tx.s.PartitionOf(conversation)
+	p := c.partition
 	if err := tx.touch(p, index); err != nil {
 		return 0, err
 	}
@@ -21,12 +21,16 @@ func (tx *Tx) Trim(index uint64, conversation string, below uint64) (int, error)
 	if end <= from {
 		return 0, nil
 	}
-	if err := tx.removeClientIDs(p, c, from, end); err != nil {
-		return 0, tx.fail(err)
+	// The Tx's own messages are not in the batch yet, and seal leaves those out
+	// that are removed.
+	if committed := min(end, c.prior.head.Seq+1); from < committed {
+		if err := tx.removeClientIDs(c, from, committed); err != nil {
+			return 0, tx.fail(err)
+		}
+		// One range deletion takes less room than a deletion of each message, and
+		// lets Pebble drop whole files.
+		_ = tx.batch.DeleteRange(appendMessageKey(nil, p, c.id, from), appendMessageKey(nil, p, c.id, committed), nil)
 	}
-	// One range deletion takes less room than a deletion of each message, and
-	// lets Pebble drop whole files.
-	_ = tx.batch.DeleteRange(appendMessageKey(nil, p, c.id, from), appendMessageKey(nil, p, c.id, end), nil)
 
 	row := c.row
 	if !c.rewritten {
@@ -38,40 +42,32 @@ func (tx *Tx) Trim(index uint64, conversation string, below uint64) (int, error)
 	if end > c.head.Seq {
 		row.last = c.head
 	}
-	tx.putConversation(p, c, row)
+	tx.putConversation(c, row)
 	c.head.MinSeq = end
 	c.changed = true
 	return int(end - from), nil
 }
 
-// removeClientIDs removes the client message ids of [from, end). They lie apart
-// from the messages, and are known only to them.
-func (tx *Tx) removeClientIDs(p int, c *txConversation, from, end uint64) error {
+// removeClientIDs removes the client message ids of [from, end), all committed.
+// They lie apart from the messages, and are known only to them.
+func (tx *Tx) removeClientIDs(c *txConversation, from, end uint64) error {
 	next := from
-	remove := func(wire []byte) error {
-		m, err := decodeMessage(wire)
-		if err != nil {
-			return err
-		}
-		id := clientID{c.id, string(m.sender), string(m.clientID)}
-		tx.clientIDs[id] = 0
-		tx.key = appendClientIDKey(tx.key[:0], p, c.id, id.sender, id.id)
-		next++
-		return tx.batch.Delete(tx.key, nil)
-	}
-	committed := max(from, min(end, c.prior.head.Seq+1))
-	lower, upper := appendMessageKey(nil, p, c.id, from), appendMessageKey(nil, p, c.id, committed)
+	lower, upper := appendMessageKey(nil, c.partition, c.id, from), appendMessageKey(nil, c.partition, c.id, end)
 	err := tx.s.scan(lower, upper, func(key, value []byte) (bool, error) {
 		if keySeq(key) != next || len(value) < stampSize {
 			return false, missing(c.id, next)
 		}
-		return true, remove(value[stampSize:])
+		m, err := decodeMessage(value[stampSize:])
+		if err != nil {
+			return false, err
+		}
+		hash := tx.hash(c.id, string(m.sender), string(m.clientID))
+		tx.key = appendClientIDKey(tx.key[:0], c.partition, hash, stampOf(value))
+		next++
+		return true, tx.batch.Delete(tx.key, nil)
 	})
-	if err == nil && next < committed {
+	if err == nil && next < end {
 		err = missing(c.id, next)
-	}
-	for err == nil && next < end {
-		err = remove(c.own(next))
 	}
 	return err
 }

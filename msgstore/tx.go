@@ -2,7 +2,6 @@ package msgstore
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -19,29 +18,43 @@ import (
 // until it ends.
 type Tx struct {
 	s     *Store
-	batch *pebble.Batch
-	err   error // the first one
+	batch *pebble.Batch // empty until seal, but for what Trim removes
+	err   error         // the first one
 
 	conversations map[string]*txConversation
-	rewritten     []*txConversation // whose rows are in the batch
+	appended      []*txConversation // that have messages
+	rewritten     []*txConversation // whose rows will be in the batch
 	members       map[memberID]*txMember
-	changed       []*txMember         // whose rows will be
-	clientIDs     map[clientID]uint64 // to seq; 0 = removed by Trim
-	parts         []txPartition       // by partition
-	touched       []int               // the partitions that have an index
-	key           []byte              // scratch
+	changed       []*txMember   // whose rows will be
+	parts         []txPartition // by partition
+	touched       []int         // the partitions that have an index
+	key           []byte        // scratch
+
+	ids      []ownID        // the client message ids of what was appended
+	idByHash map[uint64]int // in ids, the last one of a hash
+	lastHash hashed
+	files    *pebble.Iterator // see newFileIter; nil until it is needed
+	flushed  uint64           // flushes.ended before files was opened
+
+	spare []*txConversation // to be used again
 }
 
 // txConversation is a conversation that a Tx read or changed.
 type txConversation struct {
 	id        string
+	partition int
 	prior     priorHead // when the Tx began
 	head      Head
 	exists    bool
 	changed   bool
 	row       conversationRow
-	rewritten bool     // row is set, and in the batch
-	wires     [][]byte // the appended messages, from prior.head.Seq+1
+	rewritten bool        // row is set, and will be in the batch
+	messages  []txMessage // that were appended, from prior.head.Seq+1
+}
+
+type txMessage struct {
+	stamp uint64
+	wire  []byte
 }
 
 type txMember struct {
@@ -52,16 +65,17 @@ type txMember struct {
 	changed bool
 }
 
-type txPartition struct{ index, maxID uint64 }
-
-type clientID struct{ conversation, sender, id string }
+type txPartition struct {
+	index, maxID uint64
+	appended     uint64 // the index of the last message
+}
 
 func newTx(s *Store) *Tx {
 	return &Tx{
 		s:             s,
 		conversations: make(map[string]*txConversation),
 		members:       make(map[memberID]*txMember),
-		clientIDs:     make(map[clientID]uint64),
+		idByHash:      make(map[uint64]int),
 		parts:         make([]txPartition, len(s.parts)),
 	}
 }
@@ -77,18 +91,42 @@ func (s *Store) Begin() *Tx {
 func (tx *Tx) Discard() {
 	_ = tx.batch.Close() // only gives its memory back
 	tx.batch, tx.err = nil, nil
+	if tx.files != nil {
+		_ = tx.files.Close() // its error was that of a look-up
+		tx.files = nil
+	}
+	for _, c := range tx.conversations {
+		clear(c.messages)
+		*c = txConversation{messages: c.messages[:0]}
+		if len(tx.spare) < maxSpare && cap(c.messages) <= maxSpareMessages {
+			tx.spare = append(tx.spare, c)
+		}
+	}
 	clear(tx.conversations)
 	clear(tx.members)
-	clear(tx.clientIDs)
-	clear(tx.rewritten)
-	tx.rewritten = tx.rewritten[:0]
-	clear(tx.changed)
-	tx.changed = tx.changed[:0]
+	clear(tx.idByHash)
+	tx.appended = emptied(tx.appended)
+	tx.rewritten = emptied(tx.rewritten)
+	tx.changed = emptied(tx.changed)
+	tx.ids = emptied(tx.ids)
+	tx.lastHash = hashed{}
 	for _, p := range tx.touched {
 		tx.parts[p] = txPartition{}
 	}
 	tx.touched = tx.touched[:0]
 	tx.s.txs.Put(tx)
+}
+
+// What a Tx keeps for the next one is 2 MiB at most.
+const (
+	maxSpare         = 4096
+	maxSpareMessages = 8
+)
+
+// emptied lets go of what the elements of s refer to.
+func emptied[T any](s []T) []T {
+	clear(s)
+	return s[:0]
 }
 
 // fail keeps the first error for Commit.
@@ -97,6 +135,14 @@ func (tx *Tx) fail(err error) error {
 		tx.err = err
 	}
 	return err
+}
+
+// failed is fail for an error that may be nil.
+func (tx *Tx) failed(err error) error {
+	if err != nil {
+		return tx.fail(err)
+	}
+	return nil
 }
 
 // SetApplied moves a partition's applied index, for commands that change
@@ -125,7 +171,12 @@ func (tx *Tx) conversation(conversation string) (*txConversation, error) {
 	if err != nil {
 		return nil, tx.fail(err)
 	}
-	c := &txConversation{id: conversation, prior: priorHead{h, exists}, head: h, exists: exists}
+	c := &txConversation{}
+	if n := len(tx.spare); n > 0 {
+		c, tx.spare = tx.spare[n-1], tx.spare[:n-1]
+	}
+	c.id, c.partition = conversation, tx.s.PartitionOf(conversation)
+	c.prior, c.head, c.exists = priorHead{h, exists}, h, exists
 	tx.conversations[conversation] = c
 	return c, nil
 }
@@ -144,7 +195,7 @@ func (c *txConversation) own(seq uint64) []byte {
 	if seq <= c.prior.head.Seq {
 		return nil
 	}
-	return c.wires[seq-c.prior.head.Seq-1]
+	return c.messages[seq-c.prior.head.Seq-1].wire
 }
 
 // Head returns a conversation's head, and whether the conversation exists.
@@ -165,13 +216,12 @@ func (tx *Tx) Create(index uint64, conversation string, users ...string) error {
 	if c.exists {
 		return tx.fail(fmt.Errorf("msgstore: create: conversation %q exists", conversation))
 	}
-	p := tx.s.PartitionOf(conversation)
-	if err := tx.touch(p, index); err != nil {
+	if err := tx.touch(c.partition, index); err != nil {
 		return err
 	}
 	c.head = Head{MinSeq: 1, Stamp: index}
 	c.exists, c.changed = true, true
-	tx.putConversation(p, c, conversationRow{stamp: index, created: index, minSeq: 1})
+	tx.putConversation(c, conversationRow{stamp: index, created: index, minSeq: 1})
 	for _, user := range users {
 		if err := tx.PutMember(index, user, conversation, Member{}); err != nil {
 			return err
@@ -180,31 +230,11 @@ func (tx *Tx) Create(index uint64, conversation string, users ...string) error {
 	return nil
 }
 
-func (tx *Tx) putConversation(p int, c *txConversation, row conversationRow) {
-	tx.key = appendConversationKey(tx.key[:0], p, c.id)
-	_ = tx.batch.Set(tx.key, appendConversationRow(nil, row), nil) // a batch that isn't committed yet takes anything
+func (tx *Tx) putConversation(c *txConversation, row conversationRow) {
 	if c.row = row; !c.rewritten {
 		c.rewritten = true
 		tx.rewritten = append(tx.rewritten, c)
 	}
-}
-
-// FindByClientID returns the seq of the message that sender sent with this
-// client message id, while that message is kept.
-func (tx *Tx) FindByClientID(conversation, sender, id string) (seq uint64, found bool, err error) {
-	if seq, ok := tx.clientIDs[clientID{conversation, sender, id}]; ok {
-		return seq, seq > 0, nil
-	}
-	tx.key = appendClientIDKey(tx.key[:0], tx.s.PartitionOf(conversation), conversation, sender, id)
-	found, err = tx.s.get(tx.key, func(value []byte) error {
-		d := decoder{b: value}
-		seq = d.uvarint()
-		return d.done("client message id")
-	})
-	if err != nil {
-		return 0, false, tx.fail(err)
-	}
-	return seq, found, nil
 }
 
 // Message returns the encoding of a message that is kept, as Append was given
@@ -231,7 +261,7 @@ func (tx *Tx) Message(conversation string, seq uint64) ([]byte, error) {
 }
 
 // Append appends a message. m.Seq must be the head's plus one, and wire m's
-// encoding, which is stored as it is.
+// encoding, which is stored as it is. An index appends one message at most.
 func (tx *Tx) Append(index uint64, m *pb.Message, wire []byte) error {
 	c, err := tx.existing("append", m.Conversation)
 	if err != nil {
@@ -240,24 +270,26 @@ func (tx *Tx) Append(index uint64, m *pb.Message, wire []byte) error {
 	if m.Seq != c.head.Seq+1 {
 		return tx.fail(fmt.Errorf("msgstore: append: seq %d after %d in %q", m.Seq, c.head.Seq, m.Conversation))
 	}
-	p := tx.s.PartitionOf(m.Conversation)
-	if err := tx.touch(p, index); err != nil {
+	if err := tx.touch(c.partition, index); err != nil {
 		return err
 	}
-
-	op := tx.batch.SetDeferred(messageKeySize(m.Conversation), stampSize+len(wire))
-	appendMessageKey(op.Key[:0], p, m.Conversation, m.Seq)
-	binary.BigEndian.PutUint64(op.Value, index)
-	copy(op.Value[stampSize:], wire)
-	_ = op.Finish() // no index to keep, so nothing that can fail
-
-	tx.key = appendClientIDKey(tx.key[:0], p, m.Conversation, m.Sender, m.ClientId)
-	var seq [binary.MaxVarintLen64]byte
-	_ = tx.batch.Set(tx.key, seq[:binary.PutUvarint(seq[:], m.Seq)], nil)
-
-	tx.clientIDs[clientID{m.Conversation, m.Sender, m.ClientId}] = m.Seq
-	tx.parts[p].maxID = max(tx.parts[p].maxID, m.Id)
-	c.wires = append(c.wires, wire)
+	part := &tx.parts[c.partition]
+	if index <= part.appended {
+		return tx.fail(fmt.Errorf("msgstore: append: index %d in partition %d, after the message at %d", index, c.partition, part.appended))
+	}
+	part.appended = index
+	part.maxID = max(part.maxID, m.Id)
+	hash := tx.hash(m.Conversation, m.Sender, m.ClientId)
+	prev, ok := tx.idByHash[hash]
+	if !ok {
+		prev = -1
+	}
+	tx.idByHash[hash] = len(tx.ids)
+	tx.ids = append(tx.ids, ownID{hash, index, m.Seq, c, prev})
+	if len(c.messages) == 0 {
+		tx.appended = append(tx.appended, c)
+	}
+	c.messages = append(c.messages, txMessage{index, wire})
 	c.changed = true
 	c.head = Head{
 		Seq: m.Seq, ID: m.Id, TimeMs: m.TimeMs, Count: m.Count, Sender: m.Sender, SenderCount: m.SenderCount,

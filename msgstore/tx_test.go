@@ -113,6 +113,11 @@ func TestTxRefuses(t *testing.T) {
 		{"append a second time", "seq 10 after 10", func(w *writer) error {
 			return w.begin().Append(w.next(id), message(10), nil)
 		}},
+		{"append twice at an index", "index 11 in partition", func(w *writer) error {
+			index := w.next(id)
+			check(t, w.begin().Append(index, message(11), nil))
+			return w.begin().Append(index, message(12), nil)
+		}},
 		{"append to nothing", `no conversation "d:alice:zoe"`, func(w *writer) error {
 			return w.begin().Append(w.next(id), &pb.Message{Conversation: "d:alice:zoe", Seq: 1}, nil)
 		}},

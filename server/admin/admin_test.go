@@ -358,7 +358,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 
 func TestLabelsAreBounded(t *testing.T) {
 	_, text := request(t, "GET", start(t, Config{}, NewMetrics(), source())+"/metrics", nil)
-	allowed := []string{"reason", "result", "request", "cache", "le", "version", "go"}
+	allowed := []string{"reason", "result", "request", "cache", "by", "le", "version", "go"}
 	series := map[string]int{}
 	for _, m := range regexp.MustCompile(`(?m)^(godwit_\w+)\{([^}]*)\}`).FindAllStringSubmatch(text, -1) {
 		series[m[1]]++

@@ -94,6 +94,10 @@ func table() []counter {
 
 		total("godwit_store_commits_total", "Batches committed.", func(s *scrape) uint64 { return s.store.Commits }),
 		total("godwit_store_committed_bytes_total", "Size of the batches committed.", func(s *scrape) uint64 { return s.store.CommittedBytes }),
+		{
+			name: "godwit_store_written_bytes_total", help: "Bytes written to disk: to the log, from memory to files, and from files to files.", kind: prometheus.CounterValue,
+			label: "by", values: []string{"log", "flush", "compaction"}, read: writtenBytes,
+		},
 		total("godwit_store_syncs_total", "Syncs of the store's log.", func(s *scrape) uint64 { return s.store.Syncs }),
 		{
 			name: "godwit_store_head_lookups_total", help: "Lookups of a conversation's head, by whether it was cached.", kind: prometheus.CounterValue,
@@ -143,6 +147,10 @@ func authResult(s *scrape, result string) float64 {
 
 func readsAnswered(s *scrape, request string) float64 {
 	return float64(map[string]uint64{"sync": s.delivery.Syncs, "pull": s.delivery.Pulls, "who": s.delivery.Whos}[request])
+}
+
+func writtenBytes(s *scrape, by string) float64 {
+	return float64(map[string]uint64{"log": s.store.LoggedBytes, "flush": s.store.FlushedBytes, "compaction": s.store.CompactedBytes}[by])
 }
 
 func headLookups(s *scrape, cache string) float64 {
