@@ -74,7 +74,7 @@ func (tx *Tx) sealMessages() {
 			if seq < c.head.MinSeq {
 				continue
 			}
-			op := tx.batch.SetDeferred(messageKeySize(c.id), stampSize+len(m.wire))
+			op := tx.batch.SetDeferred(messageKeySize(c.id, seq), stampSize+len(m.wire))
 			appendMessageKey(op.Key[:0], c.partition, c.id, seq)
 			binary.BigEndian.PutUint64(op.Value, m.stamp)
 			copy(op.Value[stampSize:], m.wire)

@@ -77,8 +77,7 @@ func (row conversationRow) head(newest Head) Head {
 // newestMessage returns the newest message with a stamp up to synced, without
 // MinSeq; Seq is 0 if there is none.
 func (s *Store) newestMessage(p int, id string, synced uint64) (h Head, err error) {
-	lower := appendMessageKey(nil, p, id, 0)
-	upper := successor(slices.Clone(lower[:len(lower)-8]))
+	lower, upper := messageBounds(p, id)
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return Head{}, readError(err)
@@ -96,11 +95,11 @@ func (s *Store) newestMessage(p int, id string, synced uint64) (h Head, err erro
 			continue
 		}
 		m, err := decodeMessage(value[stampSize:])
-		if err == nil && m.head.Seq != keySeq(it.Key()) {
+		if err == nil && m.head.Seq != keySeq(it.Key(), id) {
 			err = errBadMessage
 		}
 		if err != nil {
-			return Head{}, fmt.Errorf("message %d of %q: %w", keySeq(it.Key()), id, err)
+			return Head{}, fmt.Errorf("message %d of %q: %w", keySeq(it.Key(), id), id, err)
 		}
 		m.head.Sender = string(m.sender)
 		m.head.Stamp = stampOf(value)

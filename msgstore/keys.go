@@ -3,6 +3,8 @@ package msgstore
 import (
 	"encoding/binary"
 	"math"
+	"math/bits"
+	"slices"
 )
 
 // slots is the number of hash slots that the partitions divide among them.
@@ -24,7 +26,7 @@ const (
 	tableApplied      = 'a' // (nothing)
 	tableConversation = 'c' // conversation
 	tableClientID     = 'd' // hash of a client message id (u64), stamp: see clientids.go
-	tableMessage      = 'm' // conversation 0x00 seq (u64, big-endian)
+	tableMessage      = 'm' // conversation, length of the seq (1 to 8), seq (big-endian)
 	tableMember       = 'u' // user 0x00 conversation
 	tableStore        = 's' // (nothing), in ownPartition
 )
@@ -49,16 +51,37 @@ func appendConversationKey(dst []byte, p int, conversation string) []byte {
 	return append(appendTable(dst, p, tableConversation), conversation...)
 }
 
+// appendMessageKey writes the seq in as few bytes as it takes, behind their
+// number, which keeps the order and ends the id as 0x00 would.
 func appendMessageKey(dst []byte, p int, conversation string, seq uint64) []byte {
-	dst = append(appendTable(dst, p, tableMessage), conversation...)
-	return binary.BigEndian.AppendUint64(append(dst, 0), seq)
+	n := seqSize(seq)
+	dst = append(append(appendTable(dst, p, tableMessage), conversation...), byte(n))
+	for i := n - 1; i >= 0; i-- {
+		dst = append(dst, byte(seq>>(8*i)))
+	}
+	return dst
 }
 
 // messageKeySize is the length of that key.
-func messageKeySize(conversation string) int { return 3 + len(conversation) + 1 + 8 }
+func messageKeySize(conversation string, seq uint64) int {
+	return 3 + len(conversation) + 1 + seqSize(seq)
+}
 
-// keySeq is the seq in a message's key.
-func keySeq(key []byte) uint64 { return binary.BigEndian.Uint64(key[len(key)-8:]) }
+func seqSize(seq uint64) int { return max(1, (bits.Len64(seq)+7)/8) }
+
+// keySeq is the seq in the key of a message of conversation.
+func keySeq(key []byte, conversation string) (seq uint64) {
+	for _, b := range key[3+len(conversation)+1:] {
+		seq = seq<<8 | uint64(b)
+	}
+	return seq
+}
+
+// messageBounds are the bounds of the keys of all messages of a conversation.
+func messageBounds(p int, conversation string) (lower, upper []byte) {
+	lower = append(appendTable(nil, p, tableMessage), conversation...)
+	return append(lower, 1), append(slices.Clone(lower), 9)
+}
 
 // appendMemberPrefix is what the keys of all memberships of a user begin with.
 func appendMemberPrefix(dst []byte, p int, user string) []byte {

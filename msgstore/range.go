@@ -119,16 +119,16 @@ func (s *Store) page(conversation string, lo, hi uint64, backward bool, limit, m
 	}
 	defer func() { err = errors.Join(err, closeIter(it)) }()
 	if backward {
-		return readBackward(it, lo, hi, maxBytes, res)
+		return readBackward(it, conversation, lo, hi, maxBytes, res)
 	}
-	return readForward(it, lo, hi, maxBytes, res)
+	return readForward(it, conversation, lo, hi, maxBytes, res)
 }
 
-func readForward(it *pebble.Iterator, lo, hi uint64, maxBytes int, res *RangeResult) (hole uint64, err error) {
+func readForward(it *pebble.Iterator, conversation string, lo, hi uint64, maxBytes int, res *RangeResult) (hole uint64, err error) {
 	budget := maxBytes
 	seq := lo
 	for it.First(); it.Valid(); it.Next() {
-		if keySeq(it.Key()) != seq {
+		if keySeq(it.Key(), conversation) != seq {
 			return seq, nil
 		}
 		if full, err := res.add(it, &budget); err != nil || full {
@@ -143,12 +143,12 @@ func readForward(it *pebble.Iterator, lo, hi uint64, maxBytes int, res *RangeRes
 	return 0, nil
 }
 
-func readBackward(it *pebble.Iterator, lo, hi uint64, maxBytes int, res *RangeResult) (hole uint64, err error) {
+func readBackward(it *pebble.Iterator, conversation string, lo, hi uint64, maxBytes int, res *RangeResult) (hole uint64, err error) {
 	budget := maxBytes
 	ends := []int{len(res.Encoded)}
 	seq := hi
 	for it.Last(); it.Valid(); it.Prev() {
-		if keySeq(it.Key()) != seq {
+		if keySeq(it.Key(), conversation) != seq {
 			return seq, nil
 		}
 		full, err := res.add(it, &budget)

@@ -54,7 +54,7 @@ func (tx *Tx) removeClientIDs(c *txConversation, from, end uint64) error {
 	next := from
 	lower, upper := appendMessageKey(nil, c.partition, c.id, from), appendMessageKey(nil, c.partition, c.id, end)
 	err := tx.s.scan(lower, upper, func(key, value []byte) (bool, error) {
-		if keySeq(key) != next || len(value) < stampSize {
+		if keySeq(key, c.id) != next || len(value) < stampSize {
 			return false, missing(c.id, next)
 		}
 		m, err := decodeMessage(value[stampSize:])
