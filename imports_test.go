@@ -31,6 +31,7 @@ var allowed = map[string][]string{
 	// The checker shares no code with what it checks.
 	"bench/fleet":   {},
 	"bench/journal": {},
+	"bench/fanout":  {"protocol", "protocol/pb", "session", "netpoll", "chat", "delivery"},
 	"bench/node":    {},
 	"bench/e2e":     {},
 	"bench/crash":   {"protocol", "sdk-go", "bench/journal", "bench/node"},
@@ -42,7 +43,7 @@ var allowed = map[string][]string{
 // soleImporters names who may import a dependency that must stay behind one
 // package, so that replacing it touches one folder.
 var soleImporters = map[string][]string{
-	"github.com/panjf2000/gnet":               {"netpoll"},
+	"github.com/panjf2000/gnet":               {"netpoll", "bench/fanout"},
 	"github.com/cockroachdb/pebble":           {"msgstore"},
 	"github.com/bwmarrin/snowflake":           {"msgstore"},
 	"github.com/dchest/siphash":               {"msgstore"},

@@ -1,0 +1,256 @@
+package fanout
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// childEnv makes a process a child: its job as JSON.
+const childEnv = "GODWIT_BENCH_FANOUT"
+
+// The roles of the processes.
+const (
+	roleBare     = "bare"
+	roleGodwit   = "godwit"
+	roleReceiver = "receiver"
+)
+
+// job is what a child is told.
+type job struct {
+	Role       string
+	Sessions   int
+	Users      int
+	Size       int
+	Loops      int
+	CPUProfile string `json:",omitempty"`
+	// For the receiver: where to connect to, and a token for each user.
+	Addr   string   `json:",omitempty"`
+	Tokens []string `json:",omitempty"`
+}
+
+// Child is the whole life of a process that Run has started; it returns false
+// at once in any other. Call it before anything else, and return when it has
+// returned true.
+//
+// A child writes lines to its standard output: an address or "ready" when it
+// is, then what its role says, or "error: …" before it exits. It ends when its
+// standard input does.
+func Child() bool {
+	text, ok := os.LookupEnv(childEnv)
+	if !ok {
+		return false
+	}
+	var j job
+	err := json.Unmarshal([]byte(text), &j)
+	if err == nil {
+		switch j.Role {
+		case roleGodwit:
+			err = serveGodwit(j, os.Stdin, os.Stdout)
+		case roleBare:
+			err = serveBare(j, os.Stdin, os.Stdout)
+		case roleReceiver:
+			err = receive(j, os.Stdin, os.Stdout)
+		default:
+			err = fmt.Errorf("no role %q", j.Role)
+		}
+	}
+	if err != nil {
+		fmt.Println("error:", err)
+		os.Exit(1)
+	}
+	return true
+}
+
+// child is a child as its parent sees it. Its methods belong to one goroutine.
+type child struct {
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	lines chan string // closed when its output ends
+}
+
+func start(ctx context.Context, j job) (*child, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	text, err := json.Marshal(j)
+	if err != nil {
+		return nil, err
+	}
+	c := &child{cmd: exec.CommandContext(ctx, self), lines: make(chan string, 16)}
+	c.cmd.Env = append(os.Environ(), childEnv+"="+string(text))
+	c.cmd.Stderr = os.Stderr
+	if c.in, err = c.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := c.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		defer close(c.lines)
+		for scanner := bufio.NewScanner(out); scanner.Scan(); {
+			select {
+			case c.lines <- scanner.Text():
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return c, nil
+}
+
+// line is the child's next line.
+func (c *child) line(ctx context.Context) (string, error) {
+	patience := time.NewTimer(time.Minute)
+	defer patience.Stop()
+	select {
+	case l, ok := <-c.lines:
+		if why, failed := strings.CutPrefix(l, "error: "); failed {
+			return "", errors.New(why)
+		}
+		if !ok {
+			return "", errors.New("the process ended")
+		}
+		return l, nil
+	case <-patience.C:
+		return "", errors.New("nothing happened for a minute")
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+func (c *child) end() error {
+	_ = c.in.Close()
+	for range c.lines { // Wait must not come before the end of the output
+	}
+	return c.cmd.Wait()
+}
+
+// side is a server and its receiver.
+type side struct {
+	name     string
+	server   *child
+	receiver *child
+}
+
+// startSide returns when all sessions are connected.
+func startSide(ctx context.Context, role string, cfg Config) (*side, error) {
+	s := &side{name: role}
+	j := job{Role: role, Sessions: cfg.Sessions, Users: cfg.Users, Size: cfg.Size, Loops: cfg.Loops}
+	if role == roleGodwit {
+		j.CPUProfile = cfg.CPUProfile
+	}
+	var err error
+	if s.server, err = start(ctx, j); err != nil {
+		return nil, err
+	}
+	hello, err := s.server.line(ctx)
+	if err != nil {
+		return nil, err
+	}
+	j.Role = roleReceiver
+	if err := json.Unmarshal([]byte(hello), &j); err != nil {
+		return nil, err
+	}
+	if s.receiver, err = start(ctx, j); err != nil {
+		return nil, err
+	}
+	_, err = s.receiver.line(ctx)
+	return s, err
+}
+
+// welcome is a server's first line.
+type welcome struct {
+	Addr   string
+	Tokens []string
+}
+
+func (w welcome) write(out io.Writer) error { return json.NewEncoder(out).Encode(w) }
+
+// round has a burst of messages pushed to every session and returns how long
+// it took until the last of so many deliveries had arrived.
+func (s *side) round(ctx context.Context, messages, deliveries int) (time.Duration, error) {
+	began := time.Now()
+	if _, err := fmt.Fprintln(s.receiver.in, deliveries); err != nil {
+		return 0, err
+	}
+	if _, err := fmt.Fprintln(s.server.in, messages); err != nil {
+		return 0, err
+	}
+	_, err := s.receiver.line(ctx)
+	return time.Since(began), err
+}
+
+func (s *side) end() error {
+	return errors.Join(s.server.end(), s.receiver.end())
+}
+
+// cpu is the processor time that the server has used.
+func (s *side) cpu() (time.Duration, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.server.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	// Behind the name, in parentheses, come the fields from the third on; utime
+	// and stime are the 14th and 15th, in ticks of 10 ms (proc(5); the kernel's
+	// USER_HZ is 100 everywhere).
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0, errors.New("fanout: unreadable /proc/pid/stat")
+	}
+	var ticks int64
+	for _, f := range fields[11:13] {
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("fanout: /proc/pid/stat: %w", err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond, nil
+}
+
+// orders calls do with each number on the standard input until it ends.
+func orders(in io.Reader, do func(n int) error) error {
+	scanner := bufio.NewScanner(in)
+	for scanner.Scan() {
+		n, err := strconv.Atoi(scanner.Text())
+		if err != nil {
+			return err
+		}
+		if err := do(n); err != nil {
+			return err
+		}
+	}
+	return scanner.Err()
+}
+
+// allowDescriptors raises the soft limit to n or says what to do.
+func allowDescriptors(n int) error {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	if limit.Cur >= uint64(n) {
+		return nil
+	}
+	if limit.Max < uint64(n) {
+		return fmt.Errorf("%d descriptors are needed, the hard limit is %d; take fewer sessions or raise it", n, limit.Max)
+	}
+	limit.Cur = uint64(n)
+	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
+}
