@@ -106,16 +106,21 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if err := cfg.withDefaults(); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // ends the processes, whatever happened
 	report := &Report{Sessions: cfg.Sessions, Users: cfg.Users, Size: cfg.Size}
-	sides := make([]*side, 0, 2)
+	ctx, cancel := context.WithCancel(ctx)
+	var sides []*side
+	defer func() { // whatever happened, no process is left
+		cancel()
+		for _, s := range sides {
+			_ = s.end() // what it was killed for is known, or all was well
+		}
+	}()
 	for _, name := range []string{roleBare, roleGodwit} {
-		s, err := startSide(ctx, name, cfg)
-		if err != nil {
+		s := &side{name: name}
+		sides = append(sides, s)
+		if err := s.start(ctx, cfg); err != nil {
 			return nil, fmt.Errorf("fanout: %s: %w", name, err)
 		}
-		sides = append(sides, s)
 		fmt.Fprintf(cfg.Progress, "%s holds %d sessions\n", name, cfg.Sessions)
 	}
 	for _, messages := range cfg.Bursts {

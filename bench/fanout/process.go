@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// childEnv makes a process a child: its job as JSON.
+// childEnv, where it is set, makes a process a child.
 const childEnv = "GODWIT_BENCH_FANOUT"
 
 // The roles of the processes.
@@ -42,33 +42,39 @@ type job struct {
 // at once in any other. Call it before anything else, and return when it has
 // returned true.
 //
-// A child writes lines to its standard output: an address or "ready" when it
-// is, then what its role says, or "error: …" before it exits. It ends when its
-// standard input does.
+// A child reads its job from the first line of its standard input, as JSON, and
+// orders from the others. It writes lines to its standard output: the welcome
+// or "ready" when it is, then what its role says, or "error: …" before it exits.
+// It ends when its standard input does.
 func Child() bool {
-	text, ok := os.LookupEnv(childEnv)
-	if !ok {
+	if os.Getenv(childEnv) == "" {
 		return false
 	}
-	var j job
-	err := json.Unmarshal([]byte(text), &j)
-	if err == nil {
-		switch j.Role {
-		case roleGodwit:
-			err = serveGodwit(j, os.Stdin, os.Stdout)
-		case roleBare:
-			err = serveBare(j, os.Stdin, os.Stdout)
-		case roleReceiver:
-			err = receive(j, os.Stdin, os.Stdout)
-		default:
-			err = fmt.Errorf("no role %q", j.Role)
-		}
-	}
-	if err != nil {
+	if err := work(bufio.NewReader(os.Stdin), os.Stdout); err != nil {
 		fmt.Println("error:", err)
 		os.Exit(1)
 	}
 	return true
+}
+
+func work(in *bufio.Reader, out io.Writer) error {
+	line, err := in.ReadBytes('\n')
+	if err != nil {
+		return err
+	}
+	var j job
+	if err := json.Unmarshal(line, &j); err != nil {
+		return err
+	}
+	switch j.Role {
+	case roleGodwit:
+		return serveGodwit(j, in, out)
+	case roleBare:
+		return serveBare(j, in, out)
+	case roleReceiver:
+		return receive(j, in, out)
+	}
+	return fmt.Errorf("no role %q", j.Role)
 }
 
 // child is a child as its parent sees it. Its methods belong to one goroutine.
@@ -83,12 +89,8 @@ func start(ctx context.Context, j job) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := json.Marshal(j)
-	if err != nil {
-		return nil, err
-	}
 	c := &child{cmd: exec.CommandContext(ctx, self), lines: make(chan string, 16)}
-	c.cmd.Env = append(os.Environ(), childEnv+"="+string(text))
+	c.cmd.Env = append(os.Environ(), childEnv+"=1")
 	c.cmd.Stderr = os.Stderr
 	if c.in, err = c.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -102,14 +104,21 @@ func start(ctx context.Context, j job) (*child, error) {
 	}
 	go func() {
 		defer close(c.lines)
-		for scanner := bufio.NewScanner(out); scanner.Scan(); {
+		for r := bufio.NewReader(out); ; {
+			line, err := r.ReadString('\n')
+			if err != nil {
+				return
+			}
 			select {
-			case c.lines <- scanner.Text():
+			case c.lines <- strings.TrimSpace(line):
 			case <-ctx.Done():
 				return
 			}
 		}
 	}()
+	if err := json.NewEncoder(c.in).Encode(j); err != nil {
+		return nil, errors.Join(err, c.end())
+	}
 	return c, nil
 }
 
@@ -133,44 +142,48 @@ func (c *child) line(ctx context.Context) (string, error) {
 	}
 }
 
+// end returns when the child has ended by itself or been killed. Only the first
+// call does something.
 func (c *child) end() error {
+	if c == nil || c.cmd.ProcessState != nil {
+		return nil
+	}
 	_ = c.in.Close()
 	for range c.lines { // Wait must not come before the end of the output
 	}
 	return c.cmd.Wait()
 }
 
-// side is a server and its receiver.
+// side is a server and its receiver; nil while they weren't started.
 type side struct {
 	name     string
 	server   *child
 	receiver *child
 }
 
-// startSide returns when all sessions are connected.
-func startSide(ctx context.Context, role string, cfg Config) (*side, error) {
-	s := &side{name: role}
-	j := job{Role: role, Sessions: cfg.Sessions, Users: cfg.Users, Size: cfg.Size, Loops: cfg.Loops}
-	if role == roleGodwit {
+// start returns when all sessions are connected.
+func (s *side) start(ctx context.Context, cfg Config) error {
+	j := job{Role: s.name, Sessions: cfg.Sessions, Users: cfg.Users, Size: cfg.Size, Loops: cfg.Loops}
+	if s.name == roleGodwit {
 		j.CPUProfile = cfg.CPUProfile
 	}
 	var err error
 	if s.server, err = start(ctx, j); err != nil {
-		return nil, err
+		return err
 	}
 	hello, err := s.server.line(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	j.Role = roleReceiver
 	if err := json.Unmarshal([]byte(hello), &j); err != nil {
-		return nil, err
+		return err
 	}
 	if s.receiver, err = start(ctx, j); err != nil {
-		return nil, err
+		return err
 	}
 	_, err = s.receiver.line(ctx)
-	return s, err
+	return err
 }
 
 // welcome is a server's first line.
