@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"bytes"
+	"slices"
 	"sync"
 	"time"
 
@@ -41,6 +42,7 @@ func New(cfg Config, store *msgstore.Store, sessions *session.Manager) (*Deliver
 // batch is what one Deliver needs; the slices are used again.
 type batch struct {
 	sessions []*session.Session
+	effects  []*chat.Effect
 	frame    []byte
 	sent     pb.Sent
 }
@@ -63,16 +65,15 @@ func (d *Delivery) Deliver(outcomes []chat.Outcome) {
 		if origin != nil {
 			d.answer(b, origin, run, now)
 		}
+		d.pushRun(b, origin, run)
 		for i := range run {
-			for j := range run[i].Effects {
-				d.push(b, origin, &run[i].Effects[j])
-			}
 			if len(run[i].Effects) > 0 && d.cfg.ObserveDelivery != nil {
 				d.cfg.ObserveDelivery(now.Sub(run[i].Proposal.Accepted))
 			}
 		}
 	}
 	clear(b.sessions[:cap(b.sessions)])
+	clear(b.effects[:cap(b.effects)])
 }
 
 // maxRun bounds the answers that leave as one slice, so that it stays smaller
@@ -114,26 +115,75 @@ func (b *batch) appendAnswer(dst []byte, p *chat.Proposal, r *chat.Result) []byt
 	}
 }
 
+// maxJoined bounds the messages that are pushed as one slice, in bytes: small
+// beside what may wait for a session, which takes or misses them together.
+const maxJoined = 16 << 10
+
+// pushRun pushes the effects of run, in order. Messages of a conversation that
+// follow one another leave as one slice, which all sessions share: a session
+// and its connection are then met once for all of them, and the slice is
+// written from where it is.
+func (d *Delivery) pushRun(b *batch, origin *session.Session, run []chat.Outcome) {
+	b.effects = b.effects[:0]
+	for i := range run {
+		for j := range run[i].Effects {
+			b.effects = append(b.effects, &run[i].Effects[j])
+		}
+	}
+	limit := min(maxJoined, d.cfg.MaxFrame) // what a connection has room for once it takes a push
+	for rest := b.effects; len(rest) > 0; {
+		n, size := 1, len(rest[0].Frame)
+		for n < len(rest) && follows(rest[n], rest[n-1]) && size+len(rest[n].Frame) <= limit {
+			size += len(rest[n].Frame)
+			n++
+		}
+		frames := rest[0].Frame
+		if n > 1 {
+			frames = make([]byte, 0, size)
+			for _, e := range rest[:n] {
+				frames = append(frames, e.Frame...)
+			}
+		}
+		d.push(b, origin, rest[n-1], frames, n)
+		rest = rest[n:]
+	}
+}
+
+// follows reports whether two effects are messages of the same conversation
+// for the same users.
+func follows(e, last *chat.Effect) bool {
+	return e.Kind == chat.EffectMessage && last.Kind == chat.EffectMessage &&
+		e.Conversation == last.Conversation && slices.Equal(e.Users, last.Users)
+}
+
 // push tells every session of the effect's users but origin, which has its
-// answer.
-func (d *Delivery) push(b *batch, origin *session.Session, e *chat.Effect) {
+// answer. frames are those of the n messages of which e is the last.
+func (d *Delivery) push(b *batch, origin *session.Session, e *chat.Effect, frames []byte, n int) {
+	told := 0
 	for _, user := range e.Users {
 		b.sessions = d.sessions.Sessions(b.sessions[:0], user)
 		var receipt []byte // one for all sessions of user
 		for _, s := range b.sessions {
-			switch {
-			case s == origin:
-			case e.Kind == chat.EffectMessage:
-				s.PushMessage(e.Conversation, e.Seq, e.Frame)
-				d.stats.messages.Add(1)
-			case e.Kind == chat.EffectReceipt:
+			if s == origin {
+				continue
+			}
+			told++
+			switch e.Kind {
+			case chat.EffectMessage:
+				s.PushMessage(e.Conversation, e.Seq, frames)
+			case chat.EffectReceipt:
 				if receipt == nil {
 					receipt = receiptFrame(e, user)
 				}
 				s.PushReceipt(e.Conversation, receipt)
-				d.stats.receipts.Add(1)
 			}
 		}
+	}
+	switch e.Kind {
+	case chat.EffectMessage:
+		d.stats.messages.Add(uint64(told * n))
+	case chat.EffectReceipt:
+		d.stats.receipts.Add(uint64(told))
 	}
 }
 

@@ -267,6 +267,7 @@ type wire struct {
 	more   sync.Cond
 	frames []protocol.Frame
 	bytes  int // queued and not taken
+	pushes int // slices pushed
 	room   int // Push refuses when more bytes are queued; < 0 = never
 	closed bool
 
@@ -292,6 +293,7 @@ func (w *wire) Push(frame []byte) bool {
 	if w.room >= 0 && w.bytes > w.room {
 		return false
 	}
+	w.pushes++
 	w.queue(frame)
 	return true
 }
@@ -334,6 +336,21 @@ func (w *wire) setOutbound(bytes int) (looked <-chan struct{}) {
 }
 
 func (w *wire) ID() uint64 { return 1 }
+
+func (w *wire) setRoom(bytes int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.room = bytes
+}
+
+// takePushes returns how many slices were pushed since it was last called.
+func (w *wire) takePushes() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := w.pushes
+	w.pushes = 0
+	return n
+}
 
 // take returns what was queued since it was last called.
 func (w *wire) take() []protocol.Frame {

@@ -103,11 +103,12 @@ func (c *Conn) Authenticated() {
 	c.loop.s.stats.Unauthenticated.Add(-1)
 }
 
-// Reply sends a frame. frame must be a whole frame with a body of at most
-// Config.MaxFrame; it may be shared between connections and must not be
-// changed any more. What one goroutine sends with Reply and Push keeps its
-// order. A frame that would take the connection past Config.Cap closes it with
-// SLOW_CONSUMER. Reply never blocks; after Close it does nothing.
+// Reply sends a frame, or several in one slice, whole and of at most
+// Config.MaxFrame and a header together. The slice may be shared between
+// connections and must not be changed any more. What one goroutine sends with
+// Reply and Push keeps its order. A slice that would take the connection past
+// Config.Cap closes it with SLOW_CONSUMER. Reply never blocks; after Close it
+// does nothing.
 func (c *Conn) Reply(frame []byte) {
 	c.mu.Lock()
 	if c.closing.Load() {

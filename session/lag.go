@@ -25,10 +25,11 @@ type missed struct {
 // the conversation with tag and length (3), the seq with tag (11).
 const maxHeadSize = 3 + 3 + protocol.MaxConversationID + 11
 
-// PushMessage pushes the MESSAGE frame of a conversation's message, or, while
-// the session lags, remembers that it is missing. It may be called from any
-// goroutine; the messages of one conversation must come in seq order. frame
-// and conversation may be shared and must not be modified.
+// PushMessage pushes the MESSAGE frame of a conversation's message, or those of
+// several in one slice of at most MaxFrame bytes, seq being the last one's; or,
+// while the session lags, it remembers that they are missing. It may be called
+// from any goroutine; the messages of one conversation must come in seq order.
+// frame and conversation may be shared and must not be modified.
 func (s *Session) PushMessage(conversation string, seq uint64, frame []byte) {
 	s.push(missed{conversation: conversation}, seq, frame)
 }

@@ -17,8 +17,9 @@ type Transport interface {
 	// Reply queues a frame, or several in one slice. It is never refused; a
 	// peer that lets too much pile up is disconnected.
 	Reply(frame []byte)
-	// Push queues a frame unless too much is queued already. After it has
-	// returned false, Session.Drained is called once there is room.
+	// Push queues a frame, or several in one slice, unless too much is queued
+	// already. After it has returned false, Session.Drained is called once there
+	// is room.
 	Push(frame []byte) bool
 	// Close ends the connection after what is queued: with the ERROR frame of
 	// err when that is a *protocol.Error, without a word when it is nil.
