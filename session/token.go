@@ -1,6 +1,7 @@
 package session
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,13 +28,18 @@ type AuthConfig struct {
 	// MaxLifetime is how far in the future a token's exp may be: a token can't
 	// be withdrawn, only run out.
 	MaxLifetime time.Duration
-	Keys        *KeySet
-	Now         func() time.Time // nil = time.Now
+	// Remembered is how many tokens, those verified last, are known again
+	// without their signature being checked; 0 = none. Up to twice as many are
+	// kept, at 110 bytes or so each. See docs/adr/0011.
+	Remembered int
+	Keys       *KeySet
+	Now        func() time.Time // nil = time.Now
 }
 
 const (
-	maxLeeway   = 10 * time.Minute
-	maxLifetime = 10 * 365 * 24 * time.Hour
+	maxLeeway     = 10 * time.Minute
+	maxLifetime   = 10 * 365 * 24 * time.Hour
+	maxRemembered = 1 << 24
 )
 
 // DefaultAuthConfig returns the production defaults. Keys has none.
@@ -44,6 +50,7 @@ func DefaultAuthConfig() AuthConfig {
 		Audience:    "godwit",
 		Leeway:      30 * time.Second,
 		MaxLifetime: 31 * 24 * time.Hour,
+		Remembered:  32 << 10,
 	}
 }
 
@@ -60,6 +67,8 @@ func (c *AuthConfig) Validate() error {
 		return fmt.Errorf("session: Leeway %v must be from 0 to %v", c.Leeway, maxLeeway)
 	case c.MaxLifetime < time.Second || c.MaxLifetime > maxLifetime:
 		return fmt.Errorf("session: MaxLifetime %v must be from 1s to %v", c.MaxLifetime, maxLifetime)
+	case c.Remembered < 0 || c.Remembered > maxRemembered:
+		return fmt.Errorf("session: Remembered %d must be from 0 to %d", c.Remembered, maxRemembered)
 	case c.Keys == nil || len(c.Keys.keys) == 0:
 		return errors.New("session: Keys is missing: no token could be verified")
 	}
@@ -84,6 +93,7 @@ type Verifier struct {
 	cfg     AuthConfig
 	parser  *jwt.Parser
 	keyFunc jwt.Keyfunc // v.key, made once
+	good    *tokenCache // nil = none
 }
 
 // NewVerifier returns a verifier for cfg.
@@ -105,6 +115,9 @@ func NewVerifier(cfg AuthConfig) (*Verifier, error) {
 		jwt.WithStrictDecoding(),
 	)}
 	v.keyFunc = v.key
+	if cfg.Remembered > 0 {
+		v.good = newTokenCache(cfg.Remembered)
+	}
 	return v, nil
 }
 
@@ -120,32 +133,48 @@ var (
 )
 
 // Verify checks a token's size, form, algorithm, key, signature and claims, in
-// this order, and keeps nothing of it but the strings in Claims. An error is a *protocol.Error: TOKEN_TOO_LARGE, TOKEN_MALFORMED,
-// TOKEN_SIGNATURE, TOKEN_CLAIMS, or TOKEN_EXPIRED where a newer token of the
-// same kind would do.
+// this order. A token that passed before is known by its hash and only its
+// times are checked again; see tokenCache. Nothing of a token is kept but that
+// hash and what is in Claims. An error is a *protocol.Error: TOKEN_TOO_LARGE,
+// TOKEN_MALFORMED, TOKEN_SIGNATURE, TOKEN_CLAIMS, or TOKEN_EXPIRED where a newer
+// token of the same kind would do.
 func (v *Verifier) Verify(token string) (Claims, error) {
 	if len(token) > protocol.MaxToken {
 		return Claims{}, protocol.Errorf(pb.Code_CODE_TOKEN_TOO_LARGE, "the token is %d bytes long, the limit is %d", len(token), protocol.MaxToken)
 	}
+	if v.good == nil {
+		claims, _, err := v.verify(token)
+		return claims, err
+	}
+	hash := tokenHash(sha256.Sum256([]byte(token)))
+	if claims, ok := v.good.get(hash, v.cfg.Now()); ok {
+		return claims, nil
+	}
+	claims, k, err := v.verify(token)
+	if err == nil {
+		v.good.put(hash, claims, k, v.cfg.Now())
+	}
+	return claims, err
+}
+
+// verify is Verify for a token that isn't too large nor remembered.
+func (v *Verifier) verify(token string) (Claims, *key, error) {
 	// encoding/base64 skips line breaks, so a signature would have many
 	// spellings; RFC 7515 section 2 has none in a token.
 	if strings.ContainsAny(token, "\r\n") {
-		return Claims{}, errMalformed
+		return Claims{}, nil, errMalformed
 	}
 	payload := &payload{latest: v.cfg.Now().Add(v.cfg.MaxLifetime + v.cfg.Leeway)}
 	parsed, err := v.parser.ParseWithClaims(token, payload, v.keyFunc)
 	if err != nil {
-		return Claims{}, refusal(err)
+		return Claims{}, nil, refusal(err)
 	}
 	exp, err := payload.GetExpirationTime()
 	if err != nil {
-		return Claims{}, refusal(err)
+		return Claims{}, nil, refusal(err)
 	}
-	return Claims{
-		User:    payload.MapClaims["sub"].(string),
-		Expires: exp.Add(v.cfg.Leeway),
-		KeyID:   parsed.Header["kid"].(string),
-	}, nil
+	k := v.cfg.Keys.byID[parsed.Header["kid"].(string)] // it verified the token
+	return Claims{User: payload.MapClaims["sub"].(string), Expires: exp.Add(v.cfg.Leeway), KeyID: k.id}, k, nil
 }
 
 // payload is the JSON object with the claims. It is a map because claim names

@@ -38,12 +38,15 @@ func parseKeys(t testing.TB, data string) *KeySet {
 }
 
 // testVerifier expects iss "iss" and aud "aud", at the time epoch.
-func testVerifier(t testing.TB, algorithm string) *Verifier {
+func testVerifier(t testing.TB, algorithm string, tweaks ...func(*AuthConfig)) *Verifier {
 	t.Helper()
 	cfg := DefaultAuthConfig()
 	cfg.Algorithm, cfg.Issuer, cfg.Audience = algorithm, "iss", "aud"
 	cfg.Keys = parseKeys(t, map[string]string{EdDSA: testKeysEdDSA, HS256: testKeysHS256}[algorithm])
 	cfg.Now = func() time.Time { return epoch }
+	for _, tweak := range tweaks {
+		tweak(&cfg)
+	}
 	v, err := NewVerifier(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -384,6 +387,7 @@ func TestAuthConfigValidate(t *testing.T) {
 		"Audience":    func(c *AuthConfig) { c.Audience = "" },
 		"Leeway":      func(c *AuthConfig) { c.Leeway = time.Hour },
 		"MaxLifetime": func(c *AuthConfig) { c.MaxLifetime = 0 },
+		"Remembered":  func(c *AuthConfig) { c.Remembered = -1 },
 		"Keys":        func(c *AuthConfig) { c.Keys = nil },
 		`key "hs-1"`:  func(c *AuthConfig) { c.Keys = parseKeys(t, testKeysHS256) },
 	} {
