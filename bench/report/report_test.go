@@ -21,7 +21,7 @@ func sample() *Report {
 		Machine: Machine{
 			CPU: "A CPU", Cores: 2, Memory: 24 << 30, Kernel: "6.18.1", OS: "Debian", Arch: "amd64", Go: "go1.26.0",
 			LoadProcs: 1, ServerProcs: 2,
-			Disk: &Disk{Path: "data", FileSystem: "ext4", Device: "/dev/vda", SyncP50: 180.5},
+			Disk: &Disk{Path: "data", FileSystem: "ext4", Device: "/dev/vda", SyncP50: 181.25},
 		},
 		Build: Build{
 			Tool:   Version{Version: "v0.3.0", Commit: "0123456789abcdef0123", Time: "2026-11-24T15:00:00Z", Dirty: true, Go: "go1.26.0"},
