@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/godwit-im/godwit/chat"
+	"github.com/godwit-im/godwit/msgstore"
 	"github.com/godwit-im/godwit/protocol"
 	"github.com/godwit-im/godwit/protocol/pb"
 	"github.com/godwit-im/godwit/session"
@@ -69,6 +70,58 @@ func BenchmarkDeliver(b *testing.B) {
 				n.Delivery.Deliver(outcomes)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/batch, "ns/msg")
+		})
+	}
+}
+
+// BenchmarkSync is a SYNC by a user with 100 conversations, in a store of 16
+// partitions in each of which others have written since the user's cursor, and
+// peers have in so many of the user's conversations.
+func BenchmarkSync(b *testing.B) {
+	const conversations, others = 100, 2000
+	for _, changed := range []int{0, 5} {
+		b.Run(fmt.Sprintf("changed=%d", changed), func(b *testing.B) {
+			n := newNode(b, func(c *nodeConfig) { c.store.Partitions, c.store.Durability = 16, msgstore.Interval })
+			id := 0
+			send := func(from, to string) {
+				id++
+				n.submitted++
+				p := &chat.Proposal{Command: chat.Command{
+					Op: chat.OpSend, Conversation: protocol.DirectID(from, to), User: from, ClientID: fmt.Sprint(id),
+					Kind: pb.Kind_KIND_TEXT, Body: make([]byte, 256),
+				}}
+				if err := n.log.Submit(p); err != nil {
+					b.Fatal(err)
+				}
+			}
+			for i := range conversations {
+				send(fmt.Sprintf("peer%d", i), "ann")
+			}
+			n.settle()
+			frame, err := n.sync(n.applied(), "ann", 1, &pb.Sync{Limit: conversations})
+			if err != nil {
+				b.Fatal(err)
+			}
+			all := &pb.Synced{}
+			decode(b, mustParse(frame), protocol.TypeSynced, all)
+			for i := range changed {
+				send(fmt.Sprintf("peer%d", i), "ann")
+			}
+			for i := range others {
+				send(fmt.Sprintf("other%d", i), fmt.Sprintf("other%d", i+1))
+			}
+			n.settle()
+			b.ReportAllocs()
+			for b.Loop() {
+				if frame, err = n.sync(n.applied(), "ann", 1, &pb.Sync{Cursor: all.Cursor, Limit: conversations}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			page := &pb.Synced{}
+			decode(b, mustParse(frame), protocol.TypeSynced, page)
+			if len(page.Conversations) != changed {
+				b.Fatalf("%d conversations, %d have changed", len(page.Conversations), changed)
+			}
 		})
 	}
 }

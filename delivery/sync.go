@@ -91,12 +91,14 @@ func (d *Delivery) applied() []uint64 {
 // come after at, in the order of its walk.
 func (d *Delivery) changedSince(user string, base []uint64, at *position) ([]changed, error) {
 	var list []changed
-	err := d.store.Members(user, func(conversation string, row msgstore.Member) error {
+	in := func(p int) bool {
 		// Where nothing in the partition had changed when the SYNC began, nothing
 		// is left for it to tell. What a page of the first walk missed since may
 		// be newer than any watermark, though.
-		p := d.store.PartitionOf(conversation)
-		if at.watermark[p] > base[p] || at.walk == catchUp {
+		return (at.watermark[p] > base[p] || at.walk == catchUp) && d.store.ChangedSince(p, user, base[p])
+	}
+	err := d.store.Members(user, in, func(conversation string, row msgstore.Member) error {
+		if p := d.store.PartitionOf(conversation); d.store.ChangedSince(p, conversation, base[p]) {
 			list = append(list, changed{conversation: conversation, mine: row})
 		}
 		return nil

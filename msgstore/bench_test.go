@@ -197,7 +197,7 @@ func BenchmarkRead(b *testing.B) {
 		for b.Loop() {
 			from, _ := benchUsers(rand.IntN(len(ids)))
 			n := 0
-			if err := s.Members(from, func(string, Member) error { n++; return nil }); err != nil || n == 0 {
+			if err := s.Members(from, nil, func(string, Member) error { n++; return nil }); err != nil || n == 0 {
 				b.Fatal(n, err)
 			}
 		}

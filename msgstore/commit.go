@@ -104,6 +104,17 @@ func (tx *Tx) write() error {
 // publish shows the commit to readers. The order is that of partition.
 func (tx *Tx) publish() {
 	s := tx.s
+	for id, c := range tx.conversations {
+		if c.changed {
+			s.parts[c.partition].changes.mark(id, tx.parts[c.partition].index)
+		}
+	}
+	for _, r := range tx.changed {
+		if c := tx.conversations[r.id.conversation]; c == nil || !c.changed {
+			p := s.PartitionOf(r.id.conversation)
+			s.parts[p].changes.mark(r.id.conversation, tx.parts[p].index)
+		}
+	}
 	for _, p := range tx.touched {
 		s.parts[p].synced.Store(tx.parts[p].index)
 	}

@@ -21,5 +21,6 @@
 // see there.
 //
 // None of the methods belongs on an event loop: all of them may wait for the
-// disk, but for NextID, PartitionOf, Partitions, Epoch, Applied and Full.
+// disk, but for NextID, PartitionOf, Partitions, Epoch, Applied,
+// ChangedSince and Full.
 package msgstore

@@ -146,7 +146,7 @@ func TestReadersSeeOnlyWhatIsDurable(t *testing.T) {
 func memberships(t *testing.T, s *Store, user string) string {
 	t.Helper()
 	ids := []string{}
-	check(t, s.Members(user, func(id string, _ Member) error {
+	check(t, s.Members(user, nil, func(id string, _ Member) error {
 		ids = append(ids, id)
 		return nil
 	}))

@@ -39,18 +39,24 @@ func (s *Store) member(id memberID) (m Member, found bool, err error) {
 	return m, found, err
 }
 
-// Members calls f for each of a user's memberships, partition by partition,
-// until f returns an error, which it returns. An iterator is open meanwhile:
-// f must not wait for anything.
-func (s *Store) Members(user string, f func(conversation string, m Member) error) (err error) {
-	it, err := s.db.NewIter(nil)
-	if err != nil {
-		return readError(err)
-	}
-	defer func() { err = errors.Join(err, closeIter(it)) }()
+// Members calls f for each of a user's memberships in the partitions that in
+// picks (nil = all), partition by partition, until f returns an error, which it
+// returns. An iterator is open meanwhile: f must not wait for anything.
+func (s *Store) Members(user string, in func(p int) bool, f func(conversation string, m Member) error) (err error) {
+	var it *pebble.Iterator
 	for p := range s.parts {
+		if in != nil && !in(p) {
+			continue
+		}
 		lower := appendMemberPrefix(nil, p, user)
-		it.SetBounds(lower, successor(slices.Clone(lower)))
+		upper := successor(slices.Clone(lower))
+		if it == nil {
+			if it, err = s.db.NewIter(nil); err != nil {
+				return readError(err)
+			}
+			defer func() { err = errors.Join(err, closeIter(it)) }()
+		}
+		it.SetBounds(lower, upper)
 		for it.First(); it.Valid(); it.Next() {
 			if err := s.visitMember(it, user, string(it.Key()[len(lower):]), f); err != nil {
 				return err

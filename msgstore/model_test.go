@@ -82,10 +82,11 @@ func (c *modelConversation) encoded(lo, hi uint64) []byte {
 
 // machine drives a store and the model of it with the same commands.
 type machine struct {
-	opts Options
-	disk *vfs.MemFS
-	s    *Store
-	hash func([]byte) uint64 // of client message ids; nil = the store's
+	opts  Options
+	disk  *vfs.MemFS
+	s     *Store
+	hash  func([]byte) uint64 // of client message ids; nil = the store's
+	slots int                 // of changes; 0 = the store's number
 
 	committed, pending *model // pending is committed and the changes of tx
 	tx                 *Tx    // nil = none in progress
@@ -102,6 +103,11 @@ func (m *machine) open(t *rapid.T) {
 	}
 	if m.hash != nil {
 		s.idHash = m.hash
+	}
+	if m.slots > 0 {
+		for p := range s.parts {
+			s.parts[p].changes.newest = s.parts[p].changes.newest[:m.slots]
+		}
 	}
 	m.s = s
 }
@@ -420,7 +426,18 @@ func (c *modelConversation) compare(s *Store, id string) error {
 			return fmt.Errorf("message %d: %x, %v, %w", seq, wire, found, err)
 		}
 	}
+	newest := c.head().Stamp
+	for _, row := range c.members {
+		newest = max(newest, row.Stamp)
+	}
+	since := rand.Uint64N(newest)
+	if !s.ChangedSince(s.PartitionOf(id), id, since) || !s.ChangedSince(s.PartitionOf(id), id, newest-1) {
+		return fmt.Errorf("unchanged since %d or %d; it changed at %d", since, newest-1, newest)
+	}
 	for user, want := range c.members {
+		if !s.ChangedSince(s.PartitionOf(id), user, since) {
+			return fmt.Errorf("unchanged for %s since %d; it changed at %d", user, since, newest)
+		}
 		if got, found, err := s.Member(user, id); err != nil || !found || got != want {
 			return fmt.Errorf("member %s: %+v, %v, %w; want %+v", user, got, found, err, want)
 		}
@@ -459,7 +476,7 @@ func (m *model) compareLists(s *Store) error {
 	}
 	for _, user := range modelUsers {
 		rows := make(map[string]Member)
-		err := s.Members(user, func(id string, row Member) error {
+		err := s.Members(user, nil, func(id string, row Member) error {
 			rows[id] = row
 			return nil
 		})
@@ -480,6 +497,7 @@ func TestModel(t *testing.T) {
 		if rapid.Bool().Draw(rt, "poor hash") {
 			m.hash = func(b []byte) uint64 { return uint64(len(b)%2) << 63 }
 		}
+		m.slots = rapid.SampledFrom([]int{0, 1, 3}).Draw(rt, "slots")
 		m.open(rt)
 		defer func() {
 			if m.tx != nil {

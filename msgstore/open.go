@@ -95,6 +95,7 @@ func (s *Store) load() error {
 		part.synced.Store(index)
 		part.applied.Store(index)
 		part.maxID = maxID
+		part.changes.init(len(s.parts), index)
 		newest = max(newest, maxID)
 	}
 	var err error

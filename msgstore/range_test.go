@@ -133,7 +133,7 @@ func TestBadValues(t *testing.T) {
 	set(appendMemberKey(nil, p, "alice", id), "bad")
 	_, _, err := s.Member("alice", id)
 	expect("member", err)
-	expect("members", s.Members("alice", func(string, Member) error { return nil }))
+	expect("members", s.Members("alice", nil, func(string, Member) error { return nil }))
 	hash, _ := s.hashClientID(nil, id, "alice", "c1")
 	set(appendClientIDPrefix(nil, p, hash), "") // no seq
 	tx := s.Begin()

@@ -59,9 +59,10 @@ type Store struct {
 }
 
 // partition is the state of one partition. Its writer moves both indexes at
-// the end of a commit, in this order: synced, then the heads in the cache,
-// then applied.
+// the end of a commit, in this order: changes, then synced, then the heads in
+// the cache, then applied.
 type partition struct {
+	changes changes
 	// synced is the index up to which records are durable. Readers go by it.
 	synced atomic.Uint64
 	// applied is what Applied returns. Whoever reads it before a conversation
