@@ -22,7 +22,7 @@ func formatValue(v float64, unit string) string {
 		return formatDuration(v)
 	case "":
 		return formatNumber(v)
-	case "%", "×":
+	case "%", "×", "/s":
 		return formatNumber(v) + unit
 	default:
 		return formatNumber(v) + " " + unit
