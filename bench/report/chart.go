@@ -14,6 +14,7 @@ const (
 	plotLeft, plotRight       = 70, 706
 	plotTop, plotBottom       = 12, 258
 	hoverColumns              = 60
+	hoverRows, hoverRunes     = 14, 48 // what fits into a chart
 	tipLine, tipChar, tipEdge = 17, 7.2, 8
 	// drawnPoints is how many points of a line are drawn one by one. A longer
 	// line is drawn from the lowest to the highest of each of so many parts.
@@ -139,16 +140,26 @@ func columns(x axis, lines []line, show func(float64) string) []column {
 				continue
 			}
 			where = x.at(p.X)
-			text := l.Label + "  " + show(p.Y)
+			if c.Title = x.label(p.X); len(c.Rows) == hoverRows {
+				continue
+			}
+			value := show(p.Y)
+			text := shorten(l.Label, hoverRunes-len([]rune(value))-1) + " " + value
 			longest = max(longest, len([]rune(text)))
 			c.Rows = append(c.Rows, tipRow{l.Class, coordinate(plotTop + 2*tipEdge + float64(len(c.Rows)+1)*tipLine), text})
-			c.Title = x.label(p.X)
 		}
 		if len(c.Rows) > 0 {
 			all = append(all, c.place(where, longest))
 		}
 	}
 	return all
+}
+
+func shorten(s string, runes int) string {
+	if all := []rune(s); len(all) > runes {
+		return string(all[:runes-1]) + "…"
+	}
+	return s
 }
 
 // place puts the text on the side of the strip where there is more room.
@@ -158,6 +169,7 @@ func (c column) place(at float64, longest int) column {
 	if at > (plotLeft+plotRight)/2 {
 		left = at - 10 - wide
 	}
+	left = min(max(left, 2), chartWidth-2-wide) // over the strip rather than cut off
 	c.At, c.TipX, c.TipWidth, c.TextX = coordinate(at), coordinate(left), coordinate(wide), coordinate(left+tipEdge)
 	c.TipH = coordinate(float64(len(c.Rows)+1)*tipLine + 1.2*tipEdge)
 	return c

@@ -135,6 +135,9 @@ func TestPageEscapesWhatItIsGiven(t *testing.T) {
 	if n := strings.Count(root.text, hostile); n < 7 {
 		t.Errorf("%d of the texts are there", n)
 	}
+	for _, c := range root.all("svg", "chart") {
+		checkChart(t, c)
+	}
 }
 
 func TestPageOfSeveralReports(t *testing.T) {
@@ -207,6 +210,19 @@ func TestPageOfLittle(t *testing.T) {
 	}
 	if err := WriteHTML(fullDisk{}, point); !errors.Is(err, errFull) {
 		t.Error(err)
+	}
+}
+
+func TestPageOfManyReports(t *testing.T) {
+	var reports []*Report
+	for i := range 12 {
+		r := sample()
+		r.Subject = "a peer with quite a long name in the configuration number " + strconv.Itoa(i)
+		reports = append(reports, r)
+	}
+	root, _ := parsePage(t, reports...)
+	for _, c := range root.all("svg", "chart") {
+		checkChart(t, c)
 	}
 }
 
