@@ -191,7 +191,11 @@ func nearest(points []Point, x axis, left, right float64) (best Point, ok bool) 
 func timeChart(title, unit string, seconds float64, lines []line) chart {
 	low, high := extent(lines, false)
 	y := linearAxis(low, high, unit, plotBottom, plotTop)
-	if unit != "" && !strings.HasPrefix(unit, "B") {
+	switch unit {
+	case "", "B": // the labels say it
+	case "B/s":
+		title += " per second"
+	default:
 		title += ", " + unit
 	}
 	return draw(title, timeAxis(seconds, plotLeft, plotRight), y, lines, func(v float64) string { return formatValue(v, unit) })

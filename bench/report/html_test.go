@@ -86,7 +86,7 @@ func TestPageOfOneReport(t *testing.T) {
 		titles = append(titles, c.attrs["aria-label"])
 		checkChart(t, c)
 	}
-	if want := []string{"Throughput, msgs/s", "Latency over time: delivery", "Latency by percentile", "Memory"}; !slices.Equal(titles, want) {
+	if want := []string{"Throughput, msgs/s", "Latency over time: delivery", "Latency by percentile", "Memory", "Bytes written per second"}; !slices.Equal(titles, want) {
 		t.Errorf("charts %q, want %q", titles, want)
 	}
 	if n := len(root.all("svg", "chart")[1].all("path", "line")); n != 3 {
@@ -147,10 +147,10 @@ func TestPageOfSeveralReports(t *testing.T) {
 	reports[2].Machine.Kernel = "5.10"
 	root, _ := parsePage(t, reports...)
 	charts := root.all("svg", "chart")
-	if len(charts) != 4 {
+	if len(charts) != 5 {
 		t.Fatalf("%d charts", len(charts))
 	}
-	for i, lines := range []int{3, 9, 3, 3} {
+	for i, lines := range []int{3, 9, 3, 3, 3} {
 		checkChart(t, charts[i])
 		paths := charts[i].all("path", "line")
 		if len(paths) != lines {

@@ -30,7 +30,7 @@ type Process struct {
 // space 100 a second on every architecture but Alpha.
 const clockTick = 10 * time.Millisecond
 
-// ReadProcess takes some 50 µs. The error is, or wraps, fs.ErrNotExist where
+// ReadProcess takes some 40 µs. The error is, or wraps, fs.ErrNotExist where
 // there is no such process.
 func ReadProcess(pid int) (Process, error) {
 	dir := "/proc/" + strconv.Itoa(pid)
@@ -111,7 +111,7 @@ var socketCaches = map[string]bool{
 	"filp": true, "dentry": true, "eventpoll_epi": true, "eventpoll_pwq": true, "ep_head": true,
 }
 
-// ReadKernel takes some 200 µs. It fails where there is no /proc/net/sockstat.
+// ReadKernel takes some 400 µs. It fails where there is no /proc/net/sockstat.
 func ReadKernel() (Kernel, error) {
 	sockstat, err := os.ReadFile("/proc/net/sockstat")
 	if err != nil {

@@ -51,7 +51,7 @@ func sample() *Report {
 		rate.Points = append(rate.Points, Point{t, 120_000 + 9_000*math.Sin(t)})
 		memory.Points = append(memory.Points, Point{t, 60e6 + 1e6*t})
 	}
-	r.Series = append(r.Series, rate, memory)
+	r.Series = append(r.Series, rate, memory, Series{Name: "committed", Chart: "Bytes written", Unit: "B/s", Points: memory.Points})
 	r.Violatef("conversation %s: seq %d came twice", "a:b", 17)
 	r.Notef("load and server share the cores")
 	return r
