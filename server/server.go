@@ -111,6 +111,7 @@ func (s *Server) Start() error {
 	if err == nil {
 		if err = s.net.Start(); err == nil {
 			go s.watch()
+			go trim(s.stopped)
 			return nil
 		}
 	}
