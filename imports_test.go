@@ -29,13 +29,14 @@ var allowed = map[string][]string{
 	"bench/client":               {"protocol", "protocol/pb", "bench/fleet"},
 	"bench/report":               {},
 	// The checker shares no code with what it checks.
-	"bench/fleet":   {},
-	"bench/journal": {},
-	"bench/fanout":  {"protocol", "protocol/pb", "session", "netpoll", "chat", "delivery"},
-	"bench/node":    {},
-	"bench/e2e":     {},
-	"bench/crash":   {"protocol", "sdk-go", "bench/journal", "bench/node"},
-	"cmd/godwit":    {"protocol", "protocol/pb", "msgstore", "session", "server", "sdk-go", "bench", "cmd/godwit/internal/knob"},
+	"bench/fleet":    {},
+	"bench/journal":  {},
+	"bench/fanout":   {"protocol", "protocol/pb", "session", "netpoll", "chat", "delivery"},
+	"bench/node":     {},
+	"bench/e2e":      {},
+	"bench/crash":    {"protocol", "sdk-go", "bench/journal", "bench/node"},
+	"cmd/godwit":     {"protocol", "protocol/pb", "msgstore", "session", "server", "sdk-go", "bench", "cmd/godwit/internal/knob"},
+	"bench/sessions": {"protocol/pb", "session"},
 	// What configures everything knows nothing.
 	"cmd/godwit/internal/knob": {},
 }

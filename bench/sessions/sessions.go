@@ -1,0 +1,398 @@
+package sessions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"runtime/metrics"
+	"slices"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/godwit-im/godwit/protocol/pb"
+	"github.com/godwit-im/godwit/session"
+)
+
+// Config describes a run. The zero value takes the defaults.
+type Config struct {
+	// Sessions is how many there are, of as many users. Default 1,000,000.
+	Sessions int
+	// Heartbeat is how often each of them is heard of. Default 60 s.
+	Heartbeat time.Duration
+	// Loops is how many timing wheels share the sessions; 0 = GOMAXPROCS.
+	Loops int
+	// Turns is for how many heartbeats of simulated time the sessions are held.
+	// Default 3; one session is silent, and is missed in the second turn.
+	Turns int
+	// Lookups is how many users are looked up, on every processor. Default
+	// 2,000,000.
+	Lookups int
+	// Progress, where not nil, gets a line for every step.
+	Progress io.Writer
+}
+
+func (c *Config) withDefaults() error {
+	for _, v := range []struct {
+		field *int
+		value int
+	}{{&c.Sessions, 1_000_000}, {&c.Loops, runtime.GOMAXPROCS(0)}, {&c.Turns, 3}, {&c.Lookups, 2_000_000}} {
+		if *v.field == 0 {
+			*v.field = v.value
+		}
+	}
+	if c.Heartbeat == 0 {
+		c.Heartbeat = time.Minute
+	}
+	if c.Progress == nil {
+		c.Progress = io.Discard
+	}
+	if c.Sessions < 1 || c.Loops < 1 || c.Turns < 2 || c.Lookups < 1 || c.Heartbeat < 5*time.Second || c.Heartbeat > 10*time.Minute {
+		return errors.New("sessions: want positive numbers, at least 2 turns and a heartbeat of 5 s to 10 min")
+	}
+	return nil
+}
+
+// Report is what a run measured.
+type Report struct {
+	Sessions  int           `json:"sessions"`
+	Heartbeat time.Duration `json:"heartbeat_ns"`
+	// HeapPerSession is live heap: session, strings, registry entry, timer, and
+	// the share of the verifier's remembered tokens. In bytes.
+	HeapPerSession float64 `json:"heap_bytes_per_session"`
+	// ConnectsPerSecond is how fast they were made, by all processors, signing
+	// their HS256 tokens included.
+	ConnectsPerSecond float64 `json:"connects_per_second"`
+	// Ticks are the calls of Manager.Tick, one per loop and 100 ms of simulated
+	// time. Touch is what noting a frame costs.
+	Ticks      int           `json:"ticks"`
+	TickP50    time.Duration `json:"tick_p50_ns"`
+	TickP99    time.Duration `json:"tick_p99_ns"`
+	TickMax    time.Duration `json:"tick_max_ns"`
+	TouchNanos float64       `json:"touch_ns"`
+	// TimerCPU is the share of one processor that ticks and touches would take
+	// in real time.
+	TimerCPU float64 `json:"timer_cpu_fraction"`
+	// LookupsPerSecond is Manager.Sessions for a random user, all processors
+	// together; LookupNanos the time of one.
+	LookupsPerSecond float64 `json:"lookups_per_second"`
+	LookupNanos      float64 `json:"lookup_ns"`
+	// Collections is how many garbage collections ran while the sessions were
+	// held; they are forced one after another during the lookups. GCCPU is the
+	// processor time of one. GCPauseMax is the longest pause of the program in
+	// them, GCPauseRamp in those before, while the sessions connected: upper
+	// bounds of the runtime's buckets. A pause ends when every processor has
+	// stopped, so on a machine that is busy with other work it is also the
+	// kernel's scheduling that is measured.
+	Collections uint64        `json:"gc_cycles"`
+	GCCPU       time.Duration `json:"gc_cpu_per_cycle_ns"`
+	GCPauseMax  time.Duration `json:"gc_pause_max_ns"`
+	GCPauseRamp time.Duration `json:"gc_pause_ramp_max_ns"`
+}
+
+// crowd is what a run works on.
+type crowd struct {
+	cfg      Config
+	manager  *session.Manager
+	keys     *session.KeySet
+	auth     session.AuthConfig
+	sessions []*session.Session // of loop i: every Loopsth from i on
+	began    time.Time
+}
+
+// silent is a transport without a socket. It isn't empty, so that every
+// session has one of its own, as with a connection.
+type silent struct{ id uint64 }
+
+func (*silent) Reply([]byte)     {}
+func (*silent) Push([]byte) bool { return true }
+func (*silent) Close(error)      {}
+func (t *silent) ID() uint64     { return t.id }
+func (*silent) Outbound() int    { return 0 }
+
+// Run measures. It needs about 0.5 KiB of memory per session and should have
+// the process to itself.
+func Run(ctx context.Context, cfg Config) (*Report, error) {
+	if err := cfg.withDefaults(); err != nil {
+		return nil, err
+	}
+	c, err := newCrowd(cfg)
+	if err != nil {
+		return nil, err
+	}
+	r := &Report{Sessions: cfg.Sessions, Heartbeat: cfg.Heartbeat}
+	pauses := readPauses()
+	transports := make([]silent, cfg.Sessions) // before the heap is measured: they stand for connections
+	before := heap()
+	began := time.Now()
+	if err := c.connect(ctx, transports); err != nil {
+		return nil, err
+	}
+	r.ConnectsPerSecond = float64(cfg.Sessions) / time.Since(began).Seconds()
+	r.HeapPerSession = float64(heap()-before) / float64(cfg.Sessions)
+	fmt.Fprintf(cfg.Progress, "%d sessions, %.0f B of heap each\n", c.manager.Len(), r.HeapPerSession)
+
+	if err := c.hold(ctx, r); err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(cfg.Progress, "%d ticks, %v at the most\n", r.Ticks, r.TickMax)
+	held := readPauses()
+	r.GCPauseRamp = longest(pauses, held)
+	cycles, cpu := read(gcCycles), readSeconds(gcSeconds)
+	stop := collect()
+	err = c.lookUp(ctx, r)
+	stop()
+	if err != nil {
+		return nil, err
+	}
+	r.Collections = read(gcCycles) - cycles
+	r.GCCPU = time.Duration((readSeconds(gcSeconds) - cpu) / float64(r.Collections) * float64(time.Second))
+	r.GCPauseMax = longest(held, readPauses())
+	runtime.KeepAlive(transports)
+	return r, nil
+}
+
+const (
+	gcCycles  = "/gc/cycles/total:gc-cycles"
+	gcSeconds = "/cpu/classes/gc/total:cpu-seconds"
+)
+
+// collect forces one collection after another, at least one, until it is
+// stopped.
+func collect() (stop func()) {
+	stopped := make(chan struct{})
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			runtime.GC()
+			select {
+			case <-stopped:
+				return
+			default:
+			}
+		}
+	})
+	return func() {
+		close(stopped)
+		running.Wait()
+	}
+}
+
+func newCrowd(cfg Config) (*crowd, error) {
+	c := &crowd{cfg: cfg, auth: session.DefaultAuthConfig(), began: time.Now(), sessions: make([]*session.Session, cfg.Sessions)}
+	// The token's algorithm makes no difference to the session. A million
+	// Ed25519 signatures and verifications would take a minute of processor time.
+	c.auth.Algorithm = session.HS256
+	var err error
+	if c.keys, err = session.GenerateKeySet(c.auth.Algorithm); err != nil {
+		return nil, err
+	}
+	c.auth.Keys = c.keys
+	verifier, err := session.NewVerifier(c.auth)
+	if err != nil {
+		return nil, err
+	}
+	managed := session.DefaultConfig()
+	managed.Loops, managed.HeartbeatDefault = cfg.Loops, cfg.Heartbeat
+	c.manager, err = session.NewManager(managed, verifier, 1)
+	return c, err
+}
+
+func user(i int) string { return fmt.Sprintf("user-%08d", i) }
+
+// eachLoop runs f for every loop at the same time.
+func (c *crowd) eachLoop(f func(loop int) error) error {
+	var group errgroup.Group
+	for loop := range c.cfg.Loops {
+		group.Go(func() error { return f(loop) })
+	}
+	return group.Wait()
+}
+
+// checkEvery is how many sessions are worked on between two looks at whether
+// the run was cancelled.
+const checkEvery = 1000
+
+// connect makes the sessions, each loop its own, and watches them.
+func (c *crowd) connect(ctx context.Context, transports []silent) error {
+	return c.eachLoop(func(loop int) error {
+		for i := loop; i < c.cfg.Sessions; i += c.cfg.Loops {
+			if i/c.cfg.Loops%checkEvery == 0 && ctx.Err() != nil {
+				return ctx.Err()
+			}
+			token, err := session.Sign(c.keys, "", c.auth.Algorithm, c.auth.Issuer, c.auth.Audience, user(i), 24*time.Hour, c.began)
+			if err != nil {
+				return err
+			}
+			transports[i].id = uint64(i + 1)
+			s, err := c.manager.Connect(&transports[i], 1, &pb.Connect{
+				MinVersion: 1, MaxVersion: 1, Token: token,
+				// Strings of their own, as those of a decoded frame are.
+				Device: fmt.Sprintf("device-%08d", i), Platform: string([]byte("android")), Client: string([]byte("godwit-go/0.1.0")),
+			})
+			if err != nil {
+				return err
+			}
+			c.manager.Watch(loop, s)
+			c.sessions[i] = s
+		}
+		return nil
+	})
+}
+
+// hold lives through some heartbeats of simulated time: in every tick's 100 ms
+// the sessions whose turn it is are heard of, and the tick looks for those that
+// weren't. One is silent, and must be the only one to be timed out.
+func (c *crowd) hold(ctx context.Context, r *Report) error {
+	const tick = 100 * time.Millisecond
+	perTurn := int(c.cfg.Heartbeat / tick)
+	took := make([][]time.Duration, c.cfg.Loops)
+	touches := make([]time.Duration, c.cfg.Loops)
+	touched := make([]int, c.cfg.Loops)
+	err := c.eachLoop(func(loop int) error {
+		own := (c.cfg.Sessions - loop + c.cfg.Loops - 1) / c.cfg.Loops
+		for turn := range c.cfg.Turns {
+			for slot := range perTurn {
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				now := c.began.Add(time.Duration(turn*perTurn+slot+1) * tick)
+				nanos := c.manager.Nanos(now)
+				began := time.Now()
+				for k := own * slot / perTurn; k < own*(slot+1)/perTurn; k++ {
+					if i := loop + k*c.cfg.Loops; i > 0 {
+						c.sessions[i].Touch(nanos)
+						touched[loop]++
+					}
+				}
+				ticked := time.Now()
+				c.manager.Tick(loop, now)
+				took[loop] = append(took[loop], time.Since(ticked))
+				touches[loop] += ticked.Sub(began)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if n := c.manager.Stats().HeartbeatTimeouts.Load(); n != 1 {
+		return fmt.Errorf("sessions: %d sessions were timed out, want the silent one", n)
+	}
+	all := slices.Concat(took...)
+	slices.Sort(all)
+	var sum time.Duration
+	for _, d := range all {
+		sum += d
+	}
+	n, touching := 0, time.Duration(0)
+	for loop := range touches {
+		n += touched[loop]
+		touching += touches[loop]
+	}
+	r.Ticks = len(all)
+	r.TickP50, r.TickP99, r.TickMax = all[len(all)/2], all[len(all)*99/100], all[len(all)-1]
+	r.TouchNanos = float64(touching.Nanoseconds()) / float64(n)
+	r.TimerCPU = (sum + touching).Seconds() / (time.Duration(c.cfg.Turns) * c.cfg.Heartbeat).Seconds()
+	return nil
+}
+
+// lookUp finds random users, from every processor at the same time.
+func (c *crowd) lookUp(ctx context.Context, r *Report) error {
+	users := make([]string, min(c.cfg.Sessions, 1<<20))
+	for i := range users {
+		users[i] = user(i)
+	}
+	workers := runtime.GOMAXPROCS(0)
+	began := time.Now()
+	var group errgroup.Group
+	for worker := range workers {
+		group.Go(func() error {
+			random := rand.New(rand.NewPCG(1, uint64(worker)))
+			var found []*session.Session
+			for i := range c.cfg.Lookups {
+				if i%checkEvery == 0 && ctx.Err() != nil {
+					return ctx.Err()
+				}
+				u := users[random.IntN(len(users))]
+				found = c.manager.Sessions(found[:0], u)
+				if len(found) != 1 || found[0].User != u {
+					return fmt.Errorf("sessions: %d sessions of %s were found", len(found), u)
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	took := time.Since(began)
+	r.LookupsPerSecond = float64(workers*c.cfg.Lookups) / took.Seconds()
+	r.LookupNanos = float64(took.Nanoseconds()) / float64(c.cfg.Lookups)
+	return nil
+}
+
+// heap is the live heap in bytes.
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC() // what finalizers and pools kept
+	return read("/memory/classes/heap/objects:bytes")
+}
+
+func read(name string) uint64 {
+	s := []metrics.Sample{{Name: name}}
+	metrics.Read(s)
+	return s[0].Value.Uint64()
+}
+
+func readSeconds(name string) float64 {
+	s := []metrics.Sample{{Name: name}}
+	metrics.Read(s)
+	return s[0].Value.Float64()
+}
+
+func readPauses() *metrics.Float64Histogram {
+	s := []metrics.Sample{{Name: "/sched/pauses/total/gc:seconds"}}
+	metrics.Read(s)
+	return s[0].Value.Float64Histogram()
+}
+
+// longest is the upper bound of the longest pause that is in after and not in
+// before. The last bucket has no upper bound; its lower one stands for it.
+func longest(before, after *metrics.Float64Histogram) time.Duration {
+	for i := len(after.Counts) - 1; i >= 0; i-- {
+		if after.Counts[i] > before.Counts[i] {
+			bound := after.Buckets[i+1]
+			if math.IsInf(bound, 1) {
+				bound = after.Buckets[i]
+			}
+			return time.Duration(bound * float64(time.Second))
+		}
+	}
+	return 0
+}
+
+// WriteTable writes the report for people.
+func (r *Report) WriteTable(w io.Writer) {
+	fmt.Fprintf(w, "%d sessions without sockets, heard of every %v\n", r.Sessions, r.Heartbeat)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range []struct{ name, value string }{
+		{"heap per session", fmt.Sprintf("%.0f B", r.HeapPerSession)},
+		{"connected, signing included", fmt.Sprintf("%.0f/s", r.ConnectsPerSecond)},
+		{"tick of a loop, p50 / p99 / max", fmt.Sprintf("%v / %v / %v", r.TickP50, r.TickP99, r.TickMax)},
+		{"a frame noted", fmt.Sprintf("%.1f ns", r.TouchNanos)},
+		{"processor for timers", fmt.Sprintf("%.2f%% of one", 100*r.TimerCPU)},
+		{"lookups by user", fmt.Sprintf("%.2fM/s, %.0f ns each", r.LookupsPerSecond/1e6, r.LookupNanos)},
+		{"longest GC pause", fmt.Sprintf("%v or less in %d collections with all sessions; %v while they connected", r.GCPauseMax, r.Collections, r.GCPauseRamp)},
+		{"processor for a collection", r.GCCPU.String()},
+	} {
+		fmt.Fprintf(t, "%s\t%s\n", row.name, row.value)
+	}
+	t.Flush()
+}
