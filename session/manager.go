@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"github.com/godwit-im/godwit/protocol"
 	"github.com/godwit-im/godwit/protocol/pb"
@@ -102,7 +103,7 @@ func (m *Manager) connect(t Transport, request uint32, req *pb.Connect) (*Sessio
 	nanos := m.Nanos(now)
 	s := &Session{
 		User: claims.User, Device: req.GetDevice(),
-		Platform: req.GetPlatform(), Client: req.GetClient(),
+		Platform: shared(req.GetPlatform()), Client: shared(req.GetClient()),
 		Heartbeat: m.heartbeat(req.GetHeartbeatMs()),
 		transport: t, m: m,
 		seen: nanos, expires: nanos + int64(claims.Expires.Sub(now)),
@@ -162,6 +163,10 @@ func check(req *pb.Connect) error {
 	}
 	return nil
 }
+
+// shared is s without a copy of its own per session: a few names are those of
+// nearly all clients. What nobody uses any more is collected.
+func shared(s string) string { return unique.Make(s).Value() }
 
 func (m *Manager) heartbeat(proposedMs uint32) time.Duration {
 	if proposedMs == 0 {
