@@ -12,21 +12,28 @@ import (
 	"github.com/cockroachdb/pebble/v2/bloom"
 )
 
-// pebbleOptions are explained in docs/STORAGE.md.
 func (s *Store) pebbleOptions() *pebble.Options {
+	po := s.opts.Pebble()
+	po.Lock = s.lock
+	po.Logger = pebbleLogger{&s.events}
+	po.EventListener = s.events.listener()
+	return po
+}
+
+// Pebble returns the options that a store gives Pebble, but for its own lock,
+// logger and listener: for those who measure what Pebble does with them alone.
+// They are explained in docs/STORAGE.md.
+func (o *Options) Pebble() *pebble.Options {
 	po := &pebble.Options{
-		FS:                          s.opts.FS, // nil: Pebble adds its watch for slow disks
-		Lock:                        s.lock,
+		FS:                          o.FS, // nil: Pebble adds its watch for slow disks
 		Comparer:                    comparer,
 		FormatMajorVersion:          pebble.FormatNewest,
-		CacheSize:                   s.opts.CacheBytes,
-		MemTableSize:                uint64(s.opts.MemTableBytes),
+		CacheSize:                   o.CacheBytes,
+		MemTableSize:                uint64(o.MemTableBytes),
 		MemTableStopWritesThreshold: 4,
 		L0StopWritesThreshold:       1000,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, max(1, runtime.GOMAXPROCS(0)/2) },
 		FlushDelayDeleteRange:       10 * time.Second,
-		Logger:                      pebbleLogger{&s.events},
-		EventListener:               s.events.listener(),
 	}
 	for i := range po.Levels {
 		po.Levels[i].BlockSize = 8 << 10

@@ -1,0 +1,114 @@
+package ceiling
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+)
+
+func TestMain(m *testing.M) {
+	if Child() {
+		return
+	}
+	os.Exit(m.Run())
+}
+
+var brief = Timing{Warmup: 20 * time.Millisecond, For: 100 * time.Millisecond}
+
+func testContext(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// That every frame came back once and in order, and that the server counted as
+// many, is what the loads check; load_test.go has servers that break it.
+
+func TestEcho(t *testing.T) {
+	r, err := Echo(testContext(t), EchoConfig{Conns: 3, Window: 4, Timing: brief})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.FrameSize < 300 || r.FrameSize > 350 {
+		t.Errorf("frames of %d bytes, a SEND of 256 has 300 to 350", r.FrameSize)
+	}
+	if r.Rate < 100 || r.RoundTrip.Count == 0 || r.RoundTrip.P50 <= 0 || r.RoundTrip.P50 > r.RoundTrip.Max {
+		t.Errorf("%+v", r)
+	}
+	if r.Cost.Server <= 0 || r.Cost.Load <= 0 {
+		t.Errorf("no processor time: %+v", r.Cost)
+	}
+}
+
+func TestRelay(t *testing.T) {
+	for _, cfg := range []RelayConfig{
+		{Pairs: 1},
+		{Pairs: 20, Window: 8},                    // on both loops, and from one to the other
+		{Pairs: 7, Window: 3, Size: 4000},         // a window is more than one segment
+		{Pairs: 5, Window: 100, Size: 16},         // many frames in one read
+		{Pairs: 3, Window: 2, Loops: Loops{1, 1}}, // without a second loop
+		{Pairs: 2, Window: 4, Size: maxBody / 4},  // more than a read buffer
+	} {
+		cfg.Timing = brief
+		r, err := Relay(testContext(t), cfg)
+		if err != nil {
+			t.Fatalf("%+v: %v", cfg, err)
+		}
+		if r.Rate < 10 || r.Ack.Count == 0 || r.Ack.P50 <= 0 || r.Delivery.P50 <= 0 {
+			t.Errorf("%+v: %+v", cfg, r)
+		}
+	}
+}
+
+func TestCommit(t *testing.T) {
+	dir := t.TempDir()
+	for _, depth := range []int{1, 64} {
+		r, err := Commit(testContext(t), CommitConfig{Dir: dir, Depth: depth, Timing: brief})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Batch.Count == 0 || r.Rate <= 0 || r.Batch.P50 <= 0 {
+			t.Errorf("%+v", r)
+		}
+		// Two records, their keys and Pebble's overhead; zero if nothing was logged.
+		if r.WALBytes < 380 || r.WALBytes > 800 {
+			t.Errorf("%.0f bytes in the log per message", r.WALBytes)
+		}
+	}
+	empty(t, dir)
+}
+
+func TestScan(t *testing.T) {
+	dir := t.TempDir()
+	r, err := Scan(testContext(t), ScanConfig{Dir: dir, Messages: 20_000, Conns: 4, Timing: brief})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Messages != 20_000 || r.Fresh <= 0 || r.Reused <= 0 || r.Sent <= 0 || r.SentPage.Count == 0 {
+		t.Errorf("%+v", r)
+	}
+	empty(t, dir)
+}
+
+func TestSync(t *testing.T) {
+	dir := t.TempDir()
+	for _, overwrite := range []bool{false, true} {
+		r, err := Sync(testContext(t), SyncConfig{Dir: dir, Size: 4096, Overwrite: overwrite, Timing: brief})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Sync.Count == 0 || r.Sync.P50 <= 0 || r.Sync.P50 > r.Sync.P99 {
+			t.Errorf("%+v", r)
+		}
+	}
+	empty(t, dir)
+}
+
+func empty(t *testing.T, dir string) {
+	t.Helper()
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}

@@ -1,0 +1,354 @@
+package ceiling
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/panjf2000/gnet/v2"
+
+	"github.com/godwit-im/godwit/netpoll"
+	"github.com/godwit-im/godwit/protocol"
+)
+
+// The roles of a child.
+const (
+	roleEcho  = "echo"
+	roleRelay = "relay"
+	rolePull  = "pull"
+)
+
+const (
+	// readBuffer is netpoll's: the most that one read brings, in bytes.
+	readBuffer = 64 << 10
+	// maxBody is the longest frame body, in bytes.
+	maxBody = 256 << 10
+)
+
+// server is a gnet engine that parses all the frames that a read has brought
+// and writes once what they have led to: nine tenths of such a server's time
+// are system calls, so their number decides (docs/adr).
+type server struct {
+	gnet.BuiltinEventEngine
+	engine gnet.Engine
+	booted chan struct{} // closed at the first tick: every loop listens
+	// frame is called for each frame that came, on c's loop. raw is the frame
+	// with its header; both are valid until it returns. It appends to the
+	// loop's answer and push.
+	frame func(c *conn, f protocol.Frame, raw []byte) error
+
+	mu    sync.Mutex // guards loops
+	loops []*loop
+}
+
+// conn is a connection.
+type conn struct {
+	gc   gnet.Conn
+	loop *loop
+	peer *conn // to whom the relay pushes; may be of another loop
+	gone bool  // owned by the loop
+
+	// The loop's mutex guards pending, what other loops have for the
+	// connection. Run exchanges it for writing, which is the loop's.
+	pending, writing []byte
+}
+
+// loop is one of gnet's event loops.
+type loop struct {
+	ev     gnet.EventLoop
+	frames atomic.Uint64
+
+	// What the frames of one read lead to, owned by the loop: the answer to
+	// where they came from, and what goes to its peer.
+	answer, push []byte
+	turn         []*conn
+
+	mu    sync.Mutex // guards the rest, and pending of the loop's connections
+	ready []*conn    // have something pending
+	rung  bool       // Run is to come
+}
+
+// OnBoot implements gnet.EventHandler.
+func (s *server) OnBoot(engine gnet.Engine) gnet.Action {
+	s.engine = engine
+	return gnet.None
+}
+
+// OnTick implements gnet.EventHandler.
+func (s *server) OnTick() (time.Duration, gnet.Action) {
+	close(s.booted)
+	return 1<<63 - 1, gnet.None // never again
+}
+
+// OnOpen implements gnet.EventHandler.
+func (s *server) OnOpen(gc gnet.Conn) ([]byte, gnet.Action) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ev := gc.EventLoop()
+	i := slices.IndexFunc(s.loops, func(l *loop) bool { return l.ev == ev })
+	if i < 0 {
+		i = len(s.loops)
+		s.loops = append(s.loops, &loop{ev: ev})
+	}
+	gc.SetContext(&conn{gc: gc, loop: s.loops[i]})
+	return nil, gnet.None
+}
+
+// OnTraffic implements gnet.EventHandler.
+func (s *server) OnTraffic(gc gnet.Conn) gnet.Action {
+	c := gc.Context().(*conn)
+	l := c.loop
+	l.answer, l.push = l.answer[:0], l.push[:0]
+	b, _ := gc.Peek(-1)
+	taken, frames := 0, uint64(0)
+	for {
+		f, n, err := protocol.Parse(b[taken:], maxBody)
+		if err == nil && n > 0 {
+			err = s.frame(c, f, b[taken:taken+n])
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "ceiling:", err)
+			return gnet.Close
+		}
+		if n == 0 {
+			break
+		}
+		taken += n
+		frames++
+	}
+	l.frames.Add(frames)
+	if taken == 0 {
+		return gnet.None // for gnet, to discard nothing is to discard all
+	}
+	_, _ = gc.Discard(taken)
+	if len(l.answer) > 0 {
+		_, _ = gc.Write(l.answer)
+	}
+	if len(l.push) > 0 {
+		l.pushTo(c.peer)
+	}
+	return gnet.None
+}
+
+// OnClose implements gnet.EventHandler.
+func (s *server) OnClose(gc gnet.Conn, _ error) gnet.Action {
+	gc.Context().(*conn).gone = true
+	return gnet.None
+}
+
+// pushTo has what is in l.push written to c: at once where c is of this loop,
+// else by its own, which is woken once for all that waits for it.
+func (l *loop) pushTo(c *conn) {
+	to := c.loop
+	if to == l {
+		if !c.gone {
+			_, _ = c.gc.Write(l.push)
+		}
+		return
+	}
+	to.mu.Lock()
+	if len(c.pending) == 0 {
+		to.ready = append(to.ready, c)
+	}
+	c.pending = append(c.pending, l.push...)
+	ring := !to.rung
+	to.rung = true
+	to.mu.Unlock()
+	if ring {
+		_ = to.ev.Execute(context.Background(), to) // fails when the engine ends
+	}
+}
+
+// Run writes what other loops have left for this one. It implements
+// gnet.Runnable.
+func (l *loop) Run(context.Context) error {
+	l.mu.Lock()
+	l.rung = false
+	l.turn, l.ready = l.ready, l.turn[:0]
+	for _, c := range l.turn {
+		c.writing, c.pending = c.pending, c.writing[:0]
+	}
+	l.mu.Unlock()
+	for _, c := range l.turn {
+		if !c.gone {
+			_, _ = c.gc.Write(c.writing)
+		}
+	}
+	return nil
+}
+
+// frames is how many came to all loops.
+func (s *server) frames() (n uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.loops {
+		n += l.frames.Load()
+	}
+	return n
+}
+
+// echo answers a frame with itself.
+func echo(c *conn, _ protocol.Frame, raw []byte) error {
+	c.loop.answer = append(c.loop.answer, raw...)
+	return nil
+}
+
+// relay knows who has said hello.
+type relay struct {
+	ack, tail []byte
+
+	mu        sync.Mutex       // guards receivers
+	receivers map[uint32]*conn // by the pair's number
+}
+
+// The first frame of a connection to the relay is a CONNECT with the number of
+// its pair as the request id, and one of these as the body. The receiver comes
+// first.
+const (
+	helloReceiver = 'r'
+	helloSender   = 's'
+)
+
+func newRelay(tail int) *relay {
+	return &relay{ack: sentFrame(), tail: make([]byte, tail), receivers: make(map[uint32]*conn)}
+}
+
+// frame acks a SEND and pushes it: a MESSAGE is what came, and what Godwit
+// would have put in.
+func (r *relay) frame(c *conn, f protocol.Frame, _ []byte) error {
+	l := c.loop
+	switch {
+	case f.Type == protocol.TypeSend && c.peer != nil:
+		at := len(l.answer)
+		l.answer = append(l.answer, r.ack...)
+		binary.BigEndian.PutUint32(l.answer[at+4:], f.Request)
+		l.push = protocol.AppendHeader(l.push, protocol.TypeMessage, 0, len(f.Body)+len(r.tail))
+		l.push = append(append(l.push, f.Body...), r.tail...)
+		return nil
+	case f.Type == protocol.TypeConnect && len(f.Body) == 1:
+		l.answer = protocol.AppendHeader(l.answer, protocol.TypeConnected, f.Request, 0)
+		return r.hello(c, f.Request, f.Body[0])
+	}
+	return fmt.Errorf("an unexpected %s", f.Type)
+}
+
+func (r *relay) hello(c *conn, pair uint32, who byte) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if who == helloReceiver {
+		r.receivers[pair] = c
+		return nil
+	}
+	if c.peer = r.receivers[pair]; c.peer == nil {
+		return fmt.Errorf("pair %d has no receiver", pair)
+	}
+	return nil
+}
+
+// serve is the life of a child. The options of gnet are those of netpoll.
+func serve(j job, in io.Reader, out io.Writer) (err error) {
+	s := &server{booted: make(chan struct{})}
+	switch j.Role {
+	case roleEcho:
+		s.frame = echo
+	case roleRelay:
+		s.frame = newRelay(j.Tail).frame
+	case rolePull:
+		p, err := newPuller(j.Log)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, p.close()) }()
+		s.frame = p.frame
+	default:
+		return fmt.Errorf("no role %q", j.Role)
+	}
+	addr, err := freeAddr()
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() {
+		ended <- gnet.Run(s, "tcp://"+addr,
+			gnet.WithNumEventLoop(loopsOf(j.Loops)),
+			gnet.WithReusePort(true),
+			gnet.WithReuseAddr(true),
+			gnet.WithTCPNoDelay(gnet.TCPNoDelay),
+			gnet.WithSocketSendBuffer(netpoll.DefaultConfig().SendBuffer),
+			gnet.WithReadBufferCap(readBuffer),
+			gnet.WithWriteBufferCap(readBuffer),
+			gnet.WithTicker(true),
+			gnet.WithLogger(quiet{}),
+		)
+	}()
+	select {
+	case <-s.booted:
+	case err := <-ended:
+		return err
+	}
+	defer func() {
+		// gnet's Stop polls twice a second for the end; with a context that is
+		// cancelled already it gives the order and returns.
+		now, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = s.engine.Stop(now)
+		<-ended
+	}()
+	if _, err := fmt.Fprintln(out, addr); err != nil {
+		return err
+	}
+	for scanner := bufio.NewScanner(in); scanner.Scan(); {
+		cpu, err := ownCPU()
+		if err != nil {
+			return err
+		}
+		if err := json.NewEncoder(out).Encode(usage{CPU: cpu, Frames: s.frames()}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loopsOf is netpoll's default for 0.
+func loopsOf(n int) int {
+	if n == 0 {
+		return runtime.GOMAXPROCS(0)
+	}
+	return n
+}
+
+// freeAddr is an address on which nobody listened a moment ago.
+func freeAddr() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// quiet keeps gnet from the standard output, which is the parent's, and passes
+// on only what went wrong.
+type quiet struct{}
+
+func (quiet) Debugf(string, ...any) {}
+func (quiet) Infof(string, ...any)  {}
+func (quiet) Warnf(string, ...any)  {}
+
+func (quiet) Errorf(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "gnet: "+format+"\n", args...)
+}
+
+func (quiet) Fatalf(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "gnet: "+format+"\n", args...)
+}
