@@ -3,6 +3,7 @@ package ceiling
 import (
 	"context"
 	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -23,7 +24,7 @@ func testContext(t *testing.T) context.Context {
 }
 
 // That every frame came back once and in order, and that the server counted as
-// many, is what the loads check; load_test.go has servers that break it.
+// many, is what the loads check; broken_test.go has servers that break it.
 
 func TestEcho(t *testing.T) {
 	r, err := Echo(testContext(t), EchoConfig{Conns: 3, Window: 4, Timing: brief})
@@ -111,4 +112,35 @@ func empty(t *testing.T, dir string) {
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
+}
+
+func TestAll(t *testing.T) {
+	dir := t.TempDir()
+	var progress strings.Builder
+	r, err := All(testContext(t), Config{Dir: dir, For: 50 * time.Millisecond, Messages: 20_000, Progress: &progress})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Err(); err != nil {
+		t.Error(err)
+	}
+	names := make(map[string]bool)
+	for _, f := range r.Figures {
+		if f.Value <= 0 || names[f.Name] {
+			t.Errorf("%s twice, or %v", f.Name, f.Value)
+		}
+		names[f.Name] = true
+	}
+	for _, want := range []string{"relay, 64 pairs × 8", "synced commits of 512", "scan and send", "fdatasync of 512 B appended, p50"} {
+		if !names[want] {
+			t.Errorf("no %q among %v", want, names)
+		}
+	}
+	if r.Machine.Disk == nil || r.Machine.Disk.SyncP50 <= 0 {
+		t.Errorf("disk: %+v", r.Machine.Disk)
+	}
+	if got := strings.Count(progress.String(), "\n"); got < 10 {
+		t.Errorf("%d lines of progress", got)
+	}
+	empty(t, dir)
 }

@@ -45,11 +45,15 @@ type EchoResult struct {
 // size of a SEND. A frame that is lost, doubled, out of order or of another
 // length is an error.
 func Echo(ctx context.Context, cfg EchoConfig) (EchoResult, error) {
+	return echoBy(ctx, cfg, roleEcho)
+}
+
+func echoBy(ctx context.Context, cfg EchoConfig, role string) (EchoResult, error) {
 	if err := cfg.withDefaults(); err != nil {
 		return EchoResult{}, err
 	}
 	frameSize := 0
-	l, cost, err := run(ctx, job{Role: roleEcho, CPUProfile: cfg.CPUProfile}, cfg.Timing, cfg.Loops, "round trip", "", cfg.Conns, func(l *load, _ int) flow {
+	l, cost, err := run(ctx, job{Role: role, CPUProfile: cfg.CPUProfile}, cfg.Timing, cfg.Loops, "round trip", "", cfg.Conns, func(l *load, _ int) flow {
 		frame := sendFrame(cfg.Conns-1, cfg.Size)
 		frameSize = len(frame)
 		return &caller{load: l, window: uint64(cfg.Window), size: cfg.Size, frame: frame}

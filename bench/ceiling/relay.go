@@ -50,10 +50,14 @@ type RelayResult struct {
 // delivered. A frame that is lost, doubled, out of order or of another length
 // is an error.
 func Relay(ctx context.Context, cfg RelayConfig) (RelayResult, error) {
+	return relayBy(ctx, cfg, roleRelay)
+}
+
+func relayBy(ctx context.Context, cfg RelayConfig, role string) (RelayResult, error) {
 	if err := cfg.withDefaults(); err != nil {
 		return RelayResult{}, err
 	}
-	j := job{Role: roleRelay, Tail: tailOf(cfg.Pairs-1, cfg.Size), CPUProfile: cfg.CPUProfile}
+	j := job{Role: role, Tail: tailOf(cfg.Pairs-1, cfg.Size), CPUProfile: cfg.CPUProfile}
 	l, cost, err := run(ctx, j, cfg.Timing, cfg.Loops, "send → ack", "send → delivery", cfg.Pairs, func(l *load, i int) flow {
 		frame := sendFrame(i, cfg.Size)
 		return &pair{

@@ -3,7 +3,6 @@ package ceiling
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,12 +21,29 @@ import (
 	"github.com/godwit-im/godwit/protocol"
 )
 
+// role is what a server does with frames.
+type role struct {
+	// frame is called for each frame that came, on c's loop. raw is the frame
+	// with its header; both are valid until it returns. It appends to the
+	// loop's answer and push.
+	frame func(c *conn, f protocol.Frame, raw []byte) error
+	// close is called when the loops have ended; nil = nothing is to be done.
+	close func() error
+}
+
 // The roles of a child.
 const (
 	roleEcho  = "echo"
 	roleRelay = "relay"
 	rolePull  = "pull"
 )
+
+// roles makes them.
+var roles = map[string]func(j job) (role, error){
+	roleEcho:  func(job) (role, error) { return role{frame: echo}, nil },
+	roleRelay: func(j job) (role, error) { return role{frame: newRelay(j.Tail).frame}, nil },
+	rolePull:  func(j job) (role, error) { return newPuller(j.Log) },
+}
 
 const (
 	// readBuffer is netpoll's: the most that one read brings, in bytes.
@@ -43,10 +59,7 @@ type server struct {
 	gnet.BuiltinEventEngine
 	engine gnet.Engine
 	booted chan struct{} // closed at the first tick: every loop listens
-	// frame is called for each frame that came, on c's loop. raw is the frame
-	// with its header; both are valid until it returns. It appends to the
-	// loop's answer and push.
-	frame func(c *conn, f protocol.Frame, raw []byte) error
+	role   role
 
 	mu    sync.Mutex // guards loops
 	loops []*loop
@@ -115,7 +128,7 @@ func (s *server) OnTraffic(gc gnet.Conn) gnet.Action {
 	for {
 		f, n, err := protocol.Parse(b[taken:], maxBody)
 		if err == nil && n > 0 {
-			err = s.frame(c, f, b[taken:taken+n])
+			err = s.role.frame(c, f, b[taken:taken+n])
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "ceiling:", err)
@@ -198,81 +211,18 @@ func (s *server) frames() (n uint64) {
 	return n
 }
 
-// echo answers a frame with itself.
-func echo(c *conn, _ protocol.Frame, raw []byte) error {
-	c.loop.answer = append(c.loop.answer, raw...)
-	return nil
-}
-
-// relay knows who has said hello.
-type relay struct {
-	ack, tail []byte
-
-	mu        sync.Mutex       // guards receivers
-	receivers map[uint32]*conn // by the pair's number
-}
-
-// The first frame of a connection to the relay is a CONNECT with the number of
-// its pair as the request id, and one of these as the body. The receiver comes
-// first.
-const (
-	helloReceiver = 'r'
-	helloSender   = 's'
-)
-
-func newRelay(tail int) *relay {
-	return &relay{ack: sentFrame(), tail: make([]byte, tail), receivers: make(map[uint32]*conn)}
-}
-
-// frame acks a SEND and pushes it: a MESSAGE is what came, and what Godwit
-// would have put in.
-func (r *relay) frame(c *conn, f protocol.Frame, _ []byte) error {
-	l := c.loop
-	switch {
-	case f.Type == protocol.TypeSend && c.peer != nil:
-		at := len(l.answer)
-		l.answer = append(l.answer, r.ack...)
-		binary.BigEndian.PutUint32(l.answer[at+4:], f.Request)
-		l.push = protocol.AppendHeader(l.push, protocol.TypeMessage, 0, len(f.Body)+len(r.tail))
-		l.push = append(append(l.push, f.Body...), r.tail...)
-		return nil
-	case f.Type == protocol.TypeConnect && len(f.Body) == 1:
-		l.answer = protocol.AppendHeader(l.answer, protocol.TypeConnected, f.Request, 0)
-		return r.hello(c, f.Request, f.Body[0])
-	}
-	return fmt.Errorf("an unexpected %s", f.Type)
-}
-
-func (r *relay) hello(c *conn, pair uint32, who byte) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if who == helloReceiver {
-		r.receivers[pair] = c
-		return nil
-	}
-	if c.peer = r.receivers[pair]; c.peer == nil {
-		return fmt.Errorf("pair %d has no receiver", pair)
-	}
-	return nil
-}
-
 // serve is the life of a child. The options of gnet are those of netpoll.
 func serve(j job, in io.Reader, out io.Writer) (err error) {
-	s := &server{booted: make(chan struct{})}
-	switch j.Role {
-	case roleEcho:
-		s.frame = echo
-	case roleRelay:
-		s.frame = newRelay(j.Tail).frame
-	case rolePull:
-		p, err := newPuller(j.Log)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, p.close()) }()
-		s.frame = p.frame
-	default:
+	made, ok := roles[j.Role]
+	if !ok {
 		return fmt.Errorf("no role %q", j.Role)
+	}
+	s := &server{booted: make(chan struct{})}
+	if s.role, err = made(j); err != nil {
+		return err
+	}
+	if s.role.close != nil {
+		defer func() { err = errors.Join(err, s.role.close()) }()
 	}
 	addr, err := freeAddr()
 	if err != nil {
@@ -303,7 +253,7 @@ func serve(j job, in io.Reader, out io.Writer) (err error) {
 		now, cancel := context.WithCancel(context.Background())
 		cancel()
 		_ = s.engine.Stop(now)
-		<-ended
+		err = errors.Join(err, <-ended)
 	}()
 	if _, err := fmt.Fprintln(out, addr); err != nil {
 		return err
