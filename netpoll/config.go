@@ -33,7 +33,9 @@ type Config struct {
 	// called yet.
 	MaxUnauthenticated int
 	// AcceptRate and AcceptBurst bound how many connections are admitted per
-	// second, all loops together.
+	// second, all loops together. A lower rate than the machine can serve makes
+	// everybody wait after a failure; a higher one than it can verify tokens at
+	// lets strangers take the loops. docs/adr/0011 has the figures.
 	AcceptRate  float64
 	AcceptBurst int
 	// RetryAfter is how long a refused connection is asked to wait, at least;
@@ -73,8 +75,8 @@ func DefaultConfig() Config {
 		Addr:               "127.0.0.1:7410",
 		MaxConns:           15000,
 		MaxUnauthenticated: 2000,
-		AcceptRate:         4000,
-		AcceptBurst:        2000,
+		AcceptRate:         10000,
+		AcceptBurst:        5000,
 		RetryAfter:         2 * time.Second,
 		MaxFrame:           256 << 10,
 		Lag:                256 << 10,
