@@ -46,22 +46,26 @@ func TestPushTogether(t *testing.T) {
 		{
 			"in a row",
 			[]chat.Outcome{message(alice, "bob", 1, 10), message(alice, "bob", 2, 10), message(alice, "bob", 3, 10)},
-			pushed{1, []uint64{1, 2, 3}}, pushed{},
+			pushed{1, []uint64{1, 2, 3}},
+			pushed{},
 		},
 		{
 			"two conversations",
 			[]chat.Outcome{message(alice, "bob", 4, 10), message(alice, "carol", 1, 10), message(alice, "bob", 5, 10), message(alice, "bob", 6, 10)},
-			pushed{2, []uint64{4, 5, 6}}, pushed{1, []uint64{1}},
+			pushed{2, []uint64{4, 5, 6}},
+			pushed{1, []uint64{1}},
 		},
 		{
 			"two senders",
 			[]chat.Outcome{message(alice, "bob", 7, 10), message(carol, "bob", 1, 10), message(alice, "bob", 8, 10)},
-			pushed{3, []uint64{7, 1, 8}}, pushed{},
+			pushed{3, []uint64{7, 1, 8}},
+			pushed{},
 		},
 		{
 			"the limit",
 			[]chat.Outcome{message(alice, "bob", 9, maxJoined/2), message(alice, "bob", 10, maxJoined/3), message(alice, "bob", 11, maxJoined/2)},
-			pushed{2, []uint64{9, 10, 11}}, pushed{},
+			pushed{2, []uint64{9, 10, 11}},
+			pushed{},
 		},
 	} {
 		before := n.Stats().Messages

@@ -95,7 +95,7 @@ func serveBare(j job, in io.Reader, out io.Writer) error {
 		loops = runtime.GOMAXPROCS(0)
 	}
 	b := &bare{booted: make(chan struct{})}
-	ended := make(chan error, 1)
+	ended := make(chan error, 1) // gets one value: how gnet ended before it had booted, or after Stop
 	go func() {
 		ended <- gnet.Run(b, "tcp://"+addr,
 			gnet.WithNumEventLoop(loops),
@@ -114,7 +114,9 @@ func serveBare(j job, in io.Reader, out io.Writer) error {
 	}
 	defer func() {
 		_ = b.engine.Stop(context.Background())
-		<-ended
+		if err := <-ended; err != nil {
+			fmt.Fprintln(os.Stderr, "gnet:", err)
+		}
 	}()
 	if err := (welcome{Addr: addr, Tokens: make([]string, j.Users)}).write(out); err != nil {
 		return err
@@ -150,6 +152,7 @@ func (quiet) Warnf(string, ...any)  {}
 func (quiet) Errorf(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "gnet: "+format+"\n", args...)
 }
+
 func (quiet) Fatalf(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "gnet: "+format+"\n", args...)
 }

@@ -51,7 +51,7 @@ func Child() bool {
 		return false
 	}
 	if err := work(bufio.NewReader(os.Stdin), os.Stdout); err != nil {
-		fmt.Println("error:", err)
+		fmt.Fprintln(os.Stdout, "error:", err)
 		os.Exit(1)
 	}
 	return true
