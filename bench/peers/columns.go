@@ -153,7 +153,7 @@ func (c column) withServer(ctx context.Context, base string, use func(*server) e
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // what stays is in a directory for such things
 	s, err := c.start(ctx, dir)
 	if err != nil {
 		return err
