@@ -214,7 +214,7 @@ func TestRunWritesItsResult(t *testing.T) {
 	if err := json.Unmarshal(text, &r); err != nil {
 		t.Fatal(err)
 	}
-	if len(r.Columns) != 2 || len(r.Columns[1].Medians) != 4 || r.Columns[1].Medians[0].Ratio == 0 || r.Columns[0].Medians[0].Ratio != 1 {
+	if len(r.Columns) != 2 || len(r.Columns[1].Medians) != 4 || r.Columns[1].Medians[0].RateRatio == 0 || r.Columns[0].Medians[0].RateRatio != 1 {
 		t.Errorf("the result is %s", text)
 	}
 	md, err := os.ReadFile(markdown)
@@ -255,8 +255,8 @@ func TestConclude(t *testing.T) {
 	}}
 	r.conclude()
 	for i, want := range [][2]summary{
-		{{Runs: 3, PerSecond: 200, DeliveryP99: 5, Ratio: 1}, {Runs: 1, PerSecond: 10, DeliveryP99: 40, Ratio: 1}},
-		{{Runs: 2, PerSecond: 100, DeliveryP99: 1, Ratio: 0.5}, {Runs: 1, PerSecond: 10, DeliveryP99: 20, Ratio: 2}},
+		{{Runs: 3, PerSecond: 200, DeliveryP99: 5, RateRatio: 1, P99Ratio: 1}, {Runs: 1, PerSecond: 10, DeliveryP99: 40, RateRatio: 1, P99Ratio: 1}},
+		{{Runs: 2, PerSecond: 100, DeliveryP99: 1, RateRatio: 0.5, P99Ratio: 0.2}, {Runs: 1, PerSecond: 10, DeliveryP99: 20, RateRatio: 1, P99Ratio: 0.5}},
 		{},
 	} {
 		for j := range want {

@@ -46,9 +46,9 @@ type summary struct {
 	DeliveryP99  int64   `json:"delivery_p99_us"`
 	DeliveryP999 int64   `json:"delivery_p999_us"`
 	Overloaded   bool    `json:"overloaded,omitempty"` // in any run
-	// Ratio is PerSecond over Godwit's; with a rate, Godwit's DeliveryP99 over
-	// this. Above 1 the peer is ahead.
-	Ratio float64 `json:"ratio_to_godwit"`
+	// Over Godwit's; 0 where there is nothing to compare to.
+	RateRatio float64 `json:"rate_ratio_to_godwit"`
+	P99Ratio  float64 `json:"delivery_p99_ratio_to_godwit"`
 }
 
 // median is the middle one, of an even number the lower of the two.
@@ -89,29 +89,21 @@ func summarize(runs []measurement) summary {
 func (r *result) conclude() {
 	for _, o := range r.Columns {
 		o.Medians = nil
-		for i, sh := range r.Shapes {
-			s := summarize(o.Runs[i])
-			if s.Runs > 0 {
-				base := s
-				if o != r.Columns[0] {
-					base = r.Columns[0].Medians[i]
-				}
-				s.Ratio = ratio(s, base, sh.Rate > 0)
-			}
-			o.Medians = append(o.Medians, s)
+		for i := range r.Shapes {
+			o.Medians = append(o.Medians, summarize(o.Runs[i]))
+			s, base := &o.Medians[i], r.Columns[0].Medians[i]
+			s.RateRatio = over(s.PerSecond, base.PerSecond)
+			s.P99Ratio = over(float64(s.DeliveryP99), float64(base.DeliveryP99))
 		}
 	}
 }
 
-// ratio is 0 where there is nothing to compare to.
-func ratio(s, base summary, byLatency bool) float64 {
-	if byLatency {
-		s.PerSecond, base.PerSecond = float64(base.DeliveryP99), float64(s.DeliveryP99)
-	}
-	if base.PerSecond == 0 {
+// over is a/b, 0 where b is.
+func over(a, b float64) float64 {
+	if b == 0 {
 		return 0
 	}
-	return s.PerSecond / base.PerSecond
+	return a / b
 }
 
 // err is nil where everything was run and nothing was violated.
@@ -142,9 +134,9 @@ type table struct {
 
 func (r *result) tables() (tables []table) {
 	for i, sh := range r.Shapes {
-		title, head := fmt.Sprintf("direct, %d pairs × %d in flight", sh.Pairs, sh.Window), "÷ godwit"
+		title, head := fmt.Sprintf("direct, pairs × messages in flight: %v", sh), "÷ godwit"
 		if sh.Rate > 0 {
-			title, head = fmt.Sprintf("%.0f msgs/s over %d pairs, times from when a message was due", sh.Rate, sh.Pairs), "p99 ÷ godwit's"
+			title, head = fmt.Sprintf("%.0f msgs/s over %d pairs, times from when a message was due", sh.Rate, sh.Pairs), "delivery p99 ÷ godwit"
 		}
 		t := table{title: title, rows: [][]string{{"", "msgs/s", head, "ack p50", "p99", "p99.9", "delivery p50", "p99", "p99.9"}}}
 		for _, o := range r.Columns {
@@ -163,19 +155,27 @@ func (o *outcome) row(i int, sh shape) []string {
 	if s.Runs == 0 {
 		return []string{o.Name, "failed", "", "", "", "", "", "", ""}
 	}
-	relative := s.Ratio
-	if sh.Rate > 0 && relative > 0 {
-		relative = 1 / relative // of the times, where less is better
+	relative := s.RateRatio
+	if sh.Rate > 0 {
+		relative = s.P99Ratio
 	}
 	rate := fmt.Sprintf("%.0f", s.PerSecond)
 	if s.Overloaded {
 		rate += " (overloaded)"
 	}
 	return []string{
-		o.Name, rate, fmt.Sprintf("%.2f", relative),
+		o.Name, rate, times(relative),
 		milliseconds(s.AckP50), milliseconds(s.AckP99), milliseconds(s.AckP999),
 		milliseconds(s.DeliveryP50), milliseconds(s.DeliveryP99), milliseconds(s.DeliveryP999),
 	}
+}
+
+// times is a ratio, "" for 0.
+func times(ratio float64) string {
+	if ratio == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.2f", ratio)
 }
 
 func milliseconds(us int64) string {
@@ -196,7 +196,7 @@ func (r *result) idleTable() table {
 		for _, f := range o.Idle {
 			relative := ""
 			if b := base[f.Sessions]; b > 0 {
-				relative = fmt.Sprintf("%.2f", f.Bytes/b)
+				relative = times(f.Bytes / b)
 			}
 			t.rows = append(t.rows, []string{
 				o.Name, fmt.Sprint(f.Sessions), fmt.Sprintf("%.2f KiB", f.Bytes/1024), relative, fmt.Sprintf("%.0f MiB", float64(f.Total)/(1<<20)),
