@@ -26,8 +26,8 @@ type column struct {
 }
 
 // columns returns all of them; the first is what the others are compared to.
-func columns(godwit string) []column {
-	here := sourceVersion()
+// godwit is its binary, here the version of that.
+func columns(godwit, here string) []column {
 	natsVersion := moduleVersion("github.com/nats-io/nats-server/v2")
 	mochiVersion := moduleVersion("github.com/mochi-mqtt/server/v2")
 	return []column{

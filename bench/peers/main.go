@@ -49,7 +49,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	fs.SetOutput(stderr)
 	fs.IntVar(&o.rounds, "rounds", 3, "how often each column is measured, in turn with the others")
 	fs.DurationVar(&o.measure, "for", 2*time.Second, "how long each load is measured, after a warm-up of a quarter of it")
-	fs.StringVar(&o.only, "only", "", "measure these `columns` beside godwit, separated by commas: "+strings.Join(columnNames(columns("")), ", "))
+	fs.StringVar(&o.only, "only", "", "measure these `columns` beside godwit, separated by commas: "+strings.Join(columnNames(columns("", "")), ", "))
 	fs.Float64Var(&o.rate, "rate", 4000, "messages a second of the load with a rate; 0 leaves it out")
 	fs.StringVar(&sessions, "sessions", "5000,15000", "idle sessions whose memory is measured, rising; empty leaves it out")
 	fs.StringVar(&o.json, "json", "", "also write everything that was measured to this `file`")
@@ -88,7 +88,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err := raiseFileLimit(o.sessions); err != nil {
 		return err
 	}
+	version := "of " + o.godwit
 	if o.godwit == "" {
+		version = sourceVersion()
 		fmt.Fprintln(stderr, "building godwit")
 		if o.godwit, err = buildGodwit(ctx, dir); err != nil {
 			return err
@@ -98,7 +100,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if o.only != "" {
 		names = strings.Split(o.only, ",")
 	}
-	chosen, err := choose(columns(o.godwit), names)
+	chosen, err := choose(columns(o.godwit, version), names)
 	if err != nil {
 		return err
 	}

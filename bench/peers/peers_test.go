@@ -37,7 +37,7 @@ func testMain(m *testing.M) int {
 
 func testColumns(t *testing.T) []column {
 	t.Helper()
-	return columns(godwitBinary)
+	return columns(godwitBinary, "")
 }
 
 func skipWithoutMosquitto(t *testing.T, c column) {
