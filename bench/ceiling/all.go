@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/godwit-im/godwit/bench/report"
@@ -15,7 +16,7 @@ type Config struct {
 	// Dir is on the file system to be measured, such as the parent of the
 	// server's data directory. What is written there is removed.
 	Dir string
-	// For is how long each of some sixteen measurements takes, in which the
+	// For is how long each of some twenty measurements takes, in which the
 	// warm-up is not counted; default 1.5 s.
 	For time.Duration
 	// Messages are in the log that is scanned; default 300,000.
@@ -35,7 +36,7 @@ var RelayShapes = []RelayConfig{
 // CommitDepths are how many messages are under way in those, and in between.
 var CommitDepths = []int{1, 64, 512, 4096}
 
-// All measures everything briefly, one after the other, some 30 s in all with
+// All measures everything briefly, one after the other, some 40 s in all with
 // the defaults.
 func All(ctx context.Context, cfg Config) (*report.Report, error) {
 	set(&cfg.For, 1500*time.Millisecond)
@@ -100,8 +101,12 @@ func (a *all) echoes(ctx context.Context) error {
 }
 
 func (a *all) relays(ctx context.Context) error {
-	for i, shape := range RelayShapes {
+	for i, shape := range slices.Concat(RelayShapes, RelayShapes) {
 		name := fmt.Sprintf("relay, %d pairs × %d", shape.Pairs, shape.Window)
+		if i >= len(RelayShapes) {
+			name = "storing " + name
+			shape.Store = a.Dir
+		}
 		a.progress("%s", name)
 		shape.Timing = a.timing
 		e, err := Relay(ctx, shape)
@@ -109,7 +114,7 @@ func (a *all) relays(ctx context.Context) error {
 			return err
 		}
 		f := report.Higher(name, "msgs/s", e.Rate)
-		if i == 0 {
+		if i%len(RelayShapes) == 0 {
 			f = f.AsHeadline()
 		}
 		a.r.Add(f)

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/godwit-im/godwit/protocol"
 )
 
 func TestMain(m *testing.M) {
@@ -60,6 +62,57 @@ func TestRelay(t *testing.T) {
 			t.Errorf("%+v: %+v", cfg, r)
 		}
 	}
+}
+
+func TestStoringRelay(t *testing.T) {
+	dir := t.TempDir()
+	r, err := Relay(testContext(t), RelayConfig{Pairs: 20, Window: 8, Store: dir, Timing: brief})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Rate < 10 || r.Ack.Count == 0 || r.Ack.P50 <= 0 {
+		t.Errorf("%+v", r)
+	}
+	empty(t, dir)
+}
+
+// What was acked is in the database, under the keys that a scan looks for.
+func TestStorerStores(t *testing.T) {
+	dir := t.TempDir()
+	made, err := newStorer(job{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &server{role: made}
+	for range 3 {
+		push := protocol.AppendFrame(nil, protocol.TypeMessage, 0, []byte("what came"))
+		s.role.keep(storedBy(), []byte("ack"), append(push, push...))
+	}
+	if err := s.role.close(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := openPebble(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for seq := uint64(1); seq <= 6; seq++ {
+		value, closer, err := db.Get(appendMessageKey(nil, 7, seq))
+		if err != nil {
+			t.Fatalf("seq %d: %v", seq, err)
+		}
+		if string(value[8:]) != "what came" {
+			t.Errorf("seq %d is %q", seq, value)
+		}
+		closer.Close()
+	}
+}
+
+// storedBy is a connection of pair 7 and its peer, whose loop is awake already
+// and so is not woken.
+func storedBy() *conn {
+	l := &loop{rung: true}
+	return &conn{loop: l, pair: 7, peer: &conn{loop: l}}
 }
 
 func TestCommit(t *testing.T) {

@@ -4,7 +4,9 @@
 //
 //   - Echo: gnet sends frames of the size of a SEND back.
 //   - Relay: gnet acks a frame to the one side of a pair and pushes it to the
-//     other, as Godwit does, but keeps nothing and understands nothing.
+//     other, as Godwit does, but keeps nothing and understands nothing. Where
+//     it is told to store, Pebble syncs the messages before: what a server
+//     that stores can reach at best where both share the processors.
 //   - Commit: Pebble, with the options of msgstore, takes batches of messages
 //     and syncs each.
 //   - Scan and ScanSend: Pebble reads the newest messages of conversations at

@@ -102,15 +102,18 @@ func (w *writer) add(b *pebble.Batch) error {
 	m.Body = w.text[at : at+w.size]
 	w.n++
 
-	w.value = binary.BigEndian.AppendUint64(w.value[:0], w.n) // the stamp
-	w.value = protocol.AppendMessage(w.value, m)
-	w.key = appendMessageKey(w.key[:0], conversation, m.Seq)
-	if err := b.Set(w.key, w.value, nil); err != nil {
-		return err
-	}
+	w.value = protocol.AppendMessage(append(w.value[:0], make([]byte, 8)...), m)
+	return w.put(b, conversation, m.Seq)
+}
+
+// put puts the message into the batch whose encoding is w.value[8:], behind
+// room for its stamp.
+func (w *writer) put(b *pebble.Batch, conversation int, seq uint64) error {
+	binary.BigEndian.PutUint64(w.value, w.n)
+	w.key = appendMessageKey(w.key[:0], conversation, seq)
 	// What a good hash makes of a client message id is as good as random.
-	w.ids = append(w.ids, idRow{uint16(conversation % partitions), w.random.Uint64(), w.n, m.Seq})
-	return nil
+	w.ids = append(w.ids, idRow{uint16(conversation % partitions), w.random.Uint64(), w.n, seq})
+	return b.Set(w.key, w.value, nil)
 }
 
 // seal ends the batch with the client message ids of its messages, in the order

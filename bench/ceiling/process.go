@@ -32,6 +32,8 @@ type job struct {
 	// Tail is how much longer a MESSAGE is than its SEND, in bytes; for the
 	// relay.
 	Tail int `json:",omitempty"`
+	// Dir is where a relay that stores has its database.
+	Dir string `json:",omitempty"`
 	// Log is what is pulled from.
 	Log logConfig `json:"log,omitzero"`
 }

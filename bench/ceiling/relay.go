@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/godwit-im/godwit/bench/fleet"
@@ -18,6 +19,11 @@ type RelayConfig struct {
 	Size   int // body in bytes, at least 16; default 256
 	Loops  Loops
 	Timing
+	// Store, where not "", is a directory on the file system of the server's
+	// data. The relay then has Pebble store and sync the messages before it
+	// acks and pushes them, one batch after the other; what is written is
+	// removed.
+	Store string
 	// CPUProfile is a file for the profile of the server; "" = none.
 	CPUProfile string
 }
@@ -49,15 +55,25 @@ type RelayResult struct {
 // the other; a frame goes out when one of the pair's window was both acked and
 // delivered. A frame that is lost, doubled, out of order or of another length
 // is an error.
-func Relay(ctx context.Context, cfg RelayConfig) (RelayResult, error) {
-	return relayBy(ctx, cfg, roleRelay)
+//
+// With cfg.Store it measures what gnet and Pebble can do together on these
+// processors, the bound for a server that stores.
+func Relay(ctx context.Context, cfg RelayConfig) (r RelayResult, err error) {
+	if cfg.Store == "" {
+		return relayBy(ctx, cfg, roleRelay)
+	}
+	if cfg.Store, err = os.MkdirTemp(cfg.Store, "ceiling-"); err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(cfg.Store)) }()
+	return relayBy(ctx, cfg, roleStore)
 }
 
 func relayBy(ctx context.Context, cfg RelayConfig, role string) (RelayResult, error) {
 	if err := cfg.withDefaults(); err != nil {
 		return RelayResult{}, err
 	}
-	j := job{Role: role, Tail: tailOf(cfg.Pairs-1, cfg.Size), CPUProfile: cfg.CPUProfile}
+	j := job{Role: role, Tail: tailOf(cfg.Pairs-1, cfg.Size), Dir: cfg.Store, CPUProfile: cfg.CPUProfile}
 	l, cost, err := run(ctx, j, cfg.Timing, cfg.Loops, "send → ack", "send → delivery", cfg.Pairs, func(l *load, i int) flow {
 		frame := sendFrame(i, cfg.Size)
 		return &pair{

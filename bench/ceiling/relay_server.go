@@ -60,6 +60,7 @@ func (r *relay) hello(c *conn, pair uint32, who byte) error {
 		r.receivers[pair] = c
 		return nil
 	}
+	c.pair = int(pair)
 	if c.peer = r.receivers[pair]; c.peer == nil {
 		return fmt.Errorf("pair %d has no receiver", pair)
 	}

@@ -27,6 +27,9 @@ type role struct {
 	// with its header; both are valid until it returns. It appends to the
 	// loop's answer and push.
 	frame func(c *conn, f protocol.Frame, raw []byte) error
+	// keep takes what the frames of one read lead to, instead of its being
+	// written at once; nil = it is written. The slices are the loop's.
+	keep func(c *conn, answer, push []byte)
 	// close is called when the loops have ended; nil = nothing is to be done.
 	close func() error
 }
@@ -35,6 +38,7 @@ type role struct {
 const (
 	roleEcho  = "echo"
 	roleRelay = "relay"
+	roleStore = "store"
 	rolePull  = "pull"
 )
 
@@ -42,6 +46,7 @@ const (
 var roles = map[string]func(j job) (role, error){
 	roleEcho:  func(job) (role, error) { return role{frame: echo}, nil },
 	roleRelay: func(j job) (role, error) { return role{frame: newRelay(j.Tail).frame}, nil },
+	roleStore: func(j job) (role, error) { return newStorer(j) },
 	rolePull:  func(j job) (role, error) { return newPuller(j.Log) },
 }
 
@@ -70,6 +75,7 @@ type conn struct {
 	gc   gnet.Conn
 	loop *loop
 	peer *conn // to whom the relay pushes; may be of another loop
+	pair int   // its number
 	gone bool  // owned by the loop
 
 	// The loop's mutex guards pending, what other loops have for the
@@ -145,6 +151,10 @@ func (s *server) OnTraffic(gc gnet.Conn) gnet.Action {
 		return gnet.None // for gnet, to discard nothing is to discard all
 	}
 	_, _ = gc.Discard(taken)
+	if s.role.keep != nil && len(l.push) > 0 {
+		s.role.keep(c, l.answer, l.push)
+		return gnet.None
+	}
 	if len(l.answer) > 0 {
 		_, _ = gc.Write(l.answer)
 	}
@@ -161,20 +171,26 @@ func (s *server) OnClose(gc gnet.Conn, _ error) gnet.Action {
 }
 
 // pushTo has what is in l.push written to c: at once where c is of this loop,
-// else by its own, which is woken once for all that waits for it.
+// else by its own.
 func (l *loop) pushTo(c *conn) {
-	to := c.loop
-	if to == l {
-		if !c.gone {
-			_, _ = c.gc.Write(l.push)
-		}
+	if c.loop != l {
+		c.send(l.push)
 		return
 	}
+	if !c.gone {
+		_, _ = c.gc.Write(l.push)
+	}
+}
+
+// send has b, which is copied, written by c's loop, which is woken once for all
+// that waits for it. Any goroutine.
+func (c *conn) send(b []byte) {
+	to := c.loop
 	to.mu.Lock()
 	if len(c.pending) == 0 {
 		to.ready = append(to.ready, c)
 	}
-	c.pending = append(c.pending, l.push...)
+	c.pending = append(c.pending, b...)
 	ring := !to.rung
 	to.rung = true
 	to.mu.Unlock()
