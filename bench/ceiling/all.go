@@ -16,9 +16,9 @@ type Config struct {
 	// Dir is on the file system to be measured, such as the parent of the
 	// server's data directory. What is written there is removed.
 	Dir string
-	// For is how long each of some twenty measurements takes, in which the
-	// warm-up is not counted; default 1.5 s.
-	For time.Duration
+	// Timing is of each of some twenty measurements; by default they take
+	// 1.5 s and the warm-up.
+	Timing
 	// Messages are in the log that is scanned; default 300,000.
 	Messages int
 	// Progress, where not nil, gets a line before each measurement.
@@ -51,7 +51,7 @@ func All(ctx context.Context, cfg Config) (*report.Report, error) {
 	r.Subject = "this machine"
 	r.Durability = "a sync before each commit returns"
 	disk := report.LoadDisk(cfg.Dir)
-	all := &all{Config: cfg, timing: Timing{For: cfg.For}, r: r}
+	all := &all{Config: cfg, r: r}
 	for _, part := range []func(context.Context) error{all.echoes, all.relays, all.commits, all.scans, all.syncs} {
 		if err := part(ctx); err != nil {
 			return nil, err
@@ -66,7 +66,6 @@ func All(ctx context.Context, cfg Config) (*report.Report, error) {
 // all is a run of All.
 type all struct {
 	Config
-	timing  Timing
 	r       *report.Report
 	syncP50 float64 // µs
 }
@@ -90,7 +89,7 @@ func (a *all) echoes(ctx context.Context) error {
 	for _, window := range []int{1, 16} {
 		name := fmt.Sprintf("echo, 64 connections × %d", window)
 		a.progress("%s", name)
-		e, err := Echo(ctx, EchoConfig{Conns: 64, Window: window, Timing: a.timing})
+		e, err := Echo(ctx, EchoConfig{Conns: 64, Window: window, Timing: a.Timing})
 		if err != nil {
 			return err
 		}
@@ -108,7 +107,7 @@ func (a *all) relays(ctx context.Context) error {
 			shape.Store = a.Dir
 		}
 		a.progress("%s", name)
-		shape.Timing = a.timing
+		shape.Timing = a.Timing
 		e, err := Relay(ctx, shape)
 		if err != nil {
 			return err
@@ -129,7 +128,7 @@ func (a *all) commits(ctx context.Context) error {
 	for _, depth := range CommitDepths {
 		name := fmt.Sprintf("synced commits of %d", depth)
 		a.progress("%s", name)
-		c, err := Commit(ctx, CommitConfig{Dir: a.Dir, Depth: depth, Timing: a.timing})
+		c, err := Commit(ctx, CommitConfig{Dir: a.Dir, Depth: depth, Timing: a.Timing})
 		if err != nil {
 			return err
 		}
@@ -145,7 +144,7 @@ func (a *all) commits(ctx context.Context) error {
 
 func (a *all) scans(ctx context.Context) error {
 	a.progress("scan of %d messages", a.Messages)
-	s, err := Scan(ctx, ScanConfig{Dir: a.Dir, Messages: a.Messages, Timing: a.timing})
+	s, err := Scan(ctx, ScanConfig{Dir: a.Dir, Messages: a.Messages, Timing: a.Timing})
 	if err != nil {
 		return err
 	}
@@ -166,7 +165,7 @@ func (a *all) syncs(ctx context.Context) error {
 				name = fmt.Sprintf("fdatasync of %d B overwritten", size)
 			}
 			a.progress("%s", name)
-			s, err := Sync(ctx, SyncConfig{Dir: a.Dir, Size: size, Overwrite: overwrite, Timing: a.timing})
+			s, err := Sync(ctx, SyncConfig{Dir: a.Dir, Size: size, Overwrite: overwrite, Timing: a.Timing})
 			if err != nil {
 				return err
 			}

@@ -157,7 +157,10 @@ func run(ctx context.Context, j job, timing Timing, loops Loops, first, second s
 	if got := after.Frames - before.Frames; got != sent {
 		return nil, Cost{}, fmt.Errorf("ceiling: %d frames were sent and the server counted %d", sent, got)
 	}
-	per := time.Duration(max(sent, 1))
+	if l.first.Latency().Count == 0 {
+		return nil, Cost{}, fmt.Errorf("ceiling: nothing was sent in %v; the machine is busy, or measure for longer", timing.For)
+	}
+	per := time.Duration(sent)
 	return l, Cost{Server: (after.CPU - before.CPU) / per, Load: (own - ownBefore) / per}, nil
 }
 
