@@ -95,7 +95,9 @@ func BenchmarkAppend(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "msgs/s")
-			b.ReportMetric(float64(s.Stats().LoggedBytes)/float64(n), "log-B/msg")
+			st := s.Stats()
+			b.ReportMetric(float64(st.LoggedBytes)/float64(n), "log-B/msg")
+			b.ReportMetric(float64(st.LoggedBytes+st.FlushedBytes+st.CompactedBytes)/float64(n), "disk-B/msg")
 			b.ReportMetric(float64((cpuTime(b)-cpu).Nanoseconds())/float64(n), "cpu-ns/msg")
 		})
 	}
