@@ -33,6 +33,10 @@ var RelayShapes = []RelayConfig{
 	{Pairs: 1, Window: 1},
 }
 
+// Heartbeats is how many a second 19,000 idle sessions send that have a
+// heartbeat of a minute.
+const Heartbeats = 19_000 / 60
+
 // CommitDepths are how many messages are under way in those, and in between.
 var CommitDepths = []int{1, 64, 512, 4096}
 
@@ -96,6 +100,13 @@ func (a *all) echoes(ctx context.Context) error {
 		a.r.Add(report.Higher(name, "frames/s", e.Rate))
 		a.latency(name, e.RoundTrip)
 	}
+	name := fmt.Sprintf("gnet answering %d heartbeats a second", Heartbeats)
+	a.progress("%s", name)
+	e, err := Echo(ctx, EchoConfig{Conns: Heartbeats, Every: time.Second, Size: stampSize, Timing: a.Timing})
+	if err != nil {
+		return err
+	}
+	a.r.Add(report.Lower(name+", processor use", "%", 100*e.Rate*e.Cost.Server.Seconds()))
 	return nil
 }
 

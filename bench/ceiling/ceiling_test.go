@@ -45,6 +45,18 @@ func TestEcho(t *testing.T) {
 	}
 }
 
+// TestPacedEcho sends 20 frames a second over each connection, and no more.
+func TestPacedEcho(t *testing.T) {
+	timing := Timing{Warmup: 100 * time.Millisecond, For: 500 * time.Millisecond}
+	r, err := Echo(testContext(t), EchoConfig{Conns: 10, Every: 50 * time.Millisecond, Size: 16, Timing: timing})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.RoundTrip.Count == 0 || r.Rate > 210 {
+		t.Errorf("%.0f frames a second, want at most 10 x 20: %+v", r.Rate, r)
+	}
+}
+
 func TestRelay(t *testing.T) {
 	for _, cfg := range []RelayConfig{
 		{Pairs: 1},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/godwit-im/godwit/bench/fleet"
@@ -16,7 +17,11 @@ type EchoConfig struct {
 	Conns  int // default 64; at most 4,000
 	Window int // frames under way per connection; default 1
 	Size   int // body of the SEND in bytes, at least 16; default 256
-	Loops  Loops
+	// Every, where not 0, has each connection send a frame that long after the
+	// one before, within its window, and not when that has come back. With small
+	// bodies that is what heartbeats cost a server which does nothing else.
+	Every time.Duration
+	Loops Loops
 	Timing
 	// CPUProfile is a file for the profile of the server; "" = none.
 	CPUProfile string
@@ -26,7 +31,7 @@ func (c *EchoConfig) withDefaults() error {
 	set(&c.Conns, 64)
 	set(&c.Window, 1)
 	set(&c.Size, 256)
-	if c.Conns < 0 || c.Conns > 4000 || c.Window < 0 || c.Size < stampSize || c.Size > maxBody/2 {
+	if c.Conns < 0 || c.Conns > 4000 || c.Window < 0 || c.Every < 0 || c.Size < stampSize || c.Size > maxBody/2 {
 		return errors.New("ceiling: want 1 to 4,000 connections, a window, and bodies of 16 B to 128 KiB")
 	}
 	return c.Timing.withDefaults()
@@ -56,7 +61,7 @@ func echoBy(ctx context.Context, cfg EchoConfig, role string) (EchoResult, error
 	l, cost, err := run(ctx, job{Role: role, CPUProfile: cfg.CPUProfile}, cfg.Timing, cfg.Loops, "round trip", "", cfg.Conns, func(l *load, _ int) flow {
 		frame := sendFrame(cfg.Conns-1, cfg.Size)
 		frameSize = len(frame)
-		return &caller{load: l, window: uint64(cfg.Window), size: cfg.Size, frame: frame}
+		return &caller{load: l, window: uint64(cfg.Window), every: cfg.Every, size: cfg.Size, frame: frame}
 	})
 	if err != nil {
 		return EchoResult{}, err
@@ -71,7 +76,9 @@ type caller struct {
 	load   *load
 	tally  tally
 	window uint64
-	size   int    // of a body
+	every  time.Duration
+	timer  *fleet.Timer // where every isn't 0
+	size   int          // of a body
 	frame  []byte // the next one
 
 	conn      *fleet.Conn
@@ -84,7 +91,20 @@ func (c *caller) open(loop *fleet.Loop) (err error) {
 	return err
 }
 
-func (c *caller) begin(now time.Duration) { c.fill(now) }
+func (c *caller) begin(now time.Duration) {
+	if c.every == 0 {
+		c.fill(now)
+		return
+	}
+	c.timer = c.conn.Loop().NewTimer(func() {
+		now := c.conn.Loop().Now()
+		c.fill(now)
+		if now < c.load.until {
+			c.timer.Set(min(now+c.every, c.load.until))
+		}
+	})
+	c.timer.Set(min(now+rand.N(c.every), c.load.until)) // not all at once
+}
 
 func (c *caller) sent() uint64 { return c.out }
 
@@ -97,7 +117,11 @@ func (c *caller) fill(now time.Duration) {
 		return
 	}
 	b := c.conn.Buffer()
-	for ; c.out < c.back+c.window; c.out++ {
+	last := c.back + c.window
+	if c.every > 0 {
+		last = min(last, c.out+1)
+	}
+	for ; c.out < last; c.out++ {
 		stamp(c.frame, c.size, c.out, now)
 		b = append(b, c.frame...)
 	}
@@ -114,7 +138,9 @@ func (c *caller) OnData(conn *fleet.Conn, b []byte) int {
 	if err != nil {
 		return c.load.abandoned(b, err)
 	}
-	c.fill(now)
+	if c.every == 0 || now >= c.load.until {
+		c.fill(now)
+	}
 	return taken
 }
 
