@@ -79,7 +79,7 @@ type caller struct {
 	every  time.Duration
 	timer  *fleet.Timer // where every isn't 0
 	size   int          // of a body
-	frame  []byte // the next one
+	frame  []byte       // the next one
 
 	conn      *fleet.Conn
 	out, back uint64
