@@ -36,7 +36,7 @@ var allowed = map[string][]string{
 	"bench/node":     {},
 	"bench/e2e":      {},
 	"bench/crash":    {"protocol", "sdk-go", "bench/journal", "bench/node"},
-	"cmd/godwit":     {"protocol", "protocol/pb", "msgstore", "session", "server", "sdk-go", "bench", "cmd/godwit/internal/knob"},
+	"cmd/godwit":     {"protocol", "protocol/pb", "msgstore", "session", "server", "sdk-go", "bench", "bench/report", "cmd/godwit/internal/knob"},
 	"bench/sessions": {"protocol/pb", "session"},
 	// What configures everything knows nothing.
 	"cmd/godwit/internal/knob": {},
@@ -51,7 +51,7 @@ var soleImporters = map[string][]string{
 	"github.com/dchest/siphash":               {"msgstore"},
 	"github.com/golang-jwt/jwt":               {"session"},
 	"github.com/prometheus/client_golang":     {"server/admin"},
-	"github.com/HdrHistogram/hdrhistogram-go": {"bench", "bench/report"},
+	"github.com/HdrHistogram/hdrhistogram-go": {"bench/report"},
 	"go.etcd.io/bbolt":                        {"sdk-go"},
 	"github.com/spf13/cobra":                  {"cmd/godwit"},
 }

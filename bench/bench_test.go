@@ -3,27 +3,63 @@ package bench
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
-	"encoding/json"
 	"io"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/godwit-im/godwit/bench/node"
-	"github.com/godwit-im/godwit/protocol"
-	"github.com/godwit-im/godwit/protocol/pb"
+	"github.com/godwit-im/godwit/bench/report"
 	"github.com/godwit-im/godwit/session"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// envWorker makes the test binary a process of the load: it is the address of
+// the server and the file of its keys.
+const envWorker = "GODWIT_BENCH_TEST_WORKER"
+
+func TestMain(m *testing.M) {
+	if addr, keys, ok := strings.Cut(os.Getenv(envWorker), " "); ok {
+		target, err := targetOf(addr, keys)
+		if err == nil {
+			err = ServeWorker(context.Background(), target, Stdio())
+		}
+		if err != nil {
+			os.Stderr.WriteString(err.Error())
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// targetOf is a server whose tokens are signed with the keys of a file.
+func targetOf(addr, keyFile string) (Target, error) {
+	keys, err := session.LoadKeySet(keyFile)
+	if err != nil {
+		return Target{}, err
+	}
+	auth := session.DefaultAuthConfig()
+	return Target{
+		Addr: addr,
+		Token: func(user string) (string, error) {
+			return session.Sign(keys, "", auth.Algorithm, auth.Issuer, auth.Audience, user, time.Hour, time.Now())
+		},
+		Worker: func(ctx context.Context) *exec.Cmd {
+			cmd := exec.CommandContext(ctx, os.Args[0])
+			cmd.Env = append(os.Environ(), envWorker+"="+addr+" "+keyFile)
+			return cmd
+		},
+	}, nil
+}
 
 // start runs a server until the test ends.
-func start(tb testing.TB, args ...string) (target Target, pid int) {
+func start(tb testing.TB, args ...string) Target {
 	tb.Helper()
 	dir := tb.TempDir()
 	addr, err := node.FreeAddr()
@@ -50,150 +86,136 @@ func start(tb testing.TB, args ...string) (target Target, pid int) {
 	if err := server.Ready(ctx); err != nil {
 		tb.Fatal(err)
 	}
-	keys, err := session.LoadKeySet(filepath.Join(cfg.Dir, "dev-keys.json"))
+	target, err := targetOf(addr, filepath.Join(cfg.Dir, "dev-keys.json"))
 	if err != nil {
 		tb.Fatal(err)
 	}
-	auth := session.DefaultAuthConfig()
-	return Target{Addr: addr, Token: func(user string) (string, error) {
-		return session.Sign(keys, "", auth.Algorithm, auth.Issuer, auth.Audience, user, time.Hour, time.Now())
-	}}, server.PID()
+	target.PID, target.MetricsURL, target.DataDir = server.PID(), server.AdminURL()+"/metrics", cfg.Dir
+	target.Durability = "sync"
+	return target
 }
 
 // TestAgainstServer runs every scenario briefly against one real server.
 func TestAgainstServer(t *testing.T) {
-	target, pid := start(t, "--accept-rate", "400") // so that some are refused for now
-	t.Run("direct", func(t *testing.T) { testDirect(t, target) })
-	t.Run("direct again", func(t *testing.T) { testDirect(t, target) }) // into the same conversations
-	t.Run("connect", func(t *testing.T) { testConnect(t, target, pid) })
+	target := start(t, "--accept-rate", "400") // so that some are refused for now
+	brief := DirectConfig{
+		Target: target, Pairs: 3, Window: 16, Warmup: 50 * time.Millisecond, For: 1100 * time.Millisecond, Loops: 2,
+	}
+	shaped := func(change func(*DirectConfig)) DirectConfig {
+		cfg := brief
+		change(&cfg)
+		return cfg
+	}
+	for _, test := range []struct {
+		name string
+		cfg  DirectConfig
+		rate string
+	}{
+		{"closed", brief, "rate, 3 pairs × 16"},
+		{"closed again", brief, "rate, 3 pairs × 16"}, // into the same conversations
+		{"at a rate", shaped(func(c *DirectConfig) { c.Rate = 500 }), "rate, 3 pairs at 500/s"},
+		{"at an even rate", shaped(func(c *DirectConfig) { c.Rate, c.Even = 500, true }), "rate, 3 pairs at 500/s"},
+		{"beside others", shaped(func(c *DirectConfig) { c.Sessions = 40 }), "rate, 3 pairs × 16 + 40 idle"},
+		{"two processes", shaped(func(c *DirectConfig) { c.Processes, c.Sessions = 2, 9 }), "rate, 3 pairs × 16 + 9 idle"},
+	} {
+		t.Run("direct "+test.name, func(t *testing.T) {
+			var progress bytes.Buffer
+			test.cfg.Progress = &progress
+			r, err := Direct(t.Context(), test.cfg)
+			checkReport(t, r, err, "send → delivery")
+			got := figure(t, r, test.rate)
+			if test.cfg.Rate > 0 && (got < test.cfg.Rate/2 || got > test.cfg.Rate*2) {
+				t.Errorf("delivered %.0f/s", got)
+			}
+			for _, l := range r.Latencies[:2] {
+				if l.Count == 0 || l.P50 <= 0 || l.Max < l.P99 {
+					t.Errorf("%+v", l)
+				}
+			}
+			if !strings.Contains(progress.String(), "msgs/s") {
+				t.Errorf("progress %q", &progress)
+			}
+		})
+	}
+	t.Run("ladder", func(t *testing.T) {
+		cfg := LadderConfig{DirectConfig: shaped(func(c *DirectConfig) { c.For, c.Rate = 200*time.Millisecond, 200 }), P99: time.Minute, Within: 0.5}
+		// All rates stay within a minute, but the server falls behind at some.
+		r, err := Ladder(t.Context(), cfg)
+		checkReport(t, r, err, "highest rate")
+		cfg.P99 = time.Microsecond // everything is too much
+		r, err = Ladder(t.Context(), cfg)
+		checkReport(t, r, err, "was above")
+		cfg.P99 = 20 * time.Millisecond
+		r, err = Ladder(t.Context(), cfg)
+		checkReport(t, r, err, "highest rate")
+		if figure(t, r, "highest rate with p99 ≤ 20ms, 3 pairs") < cfg.Rate/2 {
+			t.Error("lower than the first step")
+		}
+	})
+	for _, processes := range []int{1, 2} {
+		t.Run("connect in "+strconv.Itoa(processes), func(t *testing.T) {
+			var progress bytes.Buffer
+			r, err := Connect(t.Context(), ConnectConfig{
+				Target: target, Sessions: 500, Hold: 100 * time.Millisecond, Progress: &progress, Processes: processes, Loops: 2,
+			})
+			checkReport(t, r, err, "server RSS per session")
+			if figure(t, r, "sessions") != 500 || figure(t, r, "alive at the end") != 500 || figure(t, r, "refused for now") == 0 {
+				t.Errorf("%+v", r.Figures)
+			}
+			if !strings.Contains(progress.String(), "holding them") {
+				t.Errorf("progress %q", &progress)
+			}
+		})
+	}
 	t.Run("refused", func(t *testing.T) {
 		target.Token = func(string) (string, error) { return "x.y.z", nil }
-		_, err := Direct(t.Context(), DirectConfig{Target: target})
-		if protocol.CodeOf(err) != pb.Code_CODE_TOKEN_MALFORMED {
+		if _, err := Direct(t.Context(), DirectConfig{Target: target}); err == nil || !strings.Contains(err.Error(), "TOKEN_MALFORMED") {
 			t.Errorf("direct with a bad token: %v", err)
 		}
-		_, err = Connect(t.Context(), ConnectConfig{Target: target, Sessions: 3})
-		if protocol.CodeOf(err) != pb.Code_CODE_TOKEN_MALFORMED {
+		if _, err := Connect(t.Context(), ConnectConfig{Target: target, Sessions: 3}); err == nil || !strings.Contains(err.Error(), "TOKEN_MALFORMED") {
 			t.Errorf("connect with a bad token: %v", err)
 		}
 	})
 }
 
-func testDirect(t *testing.T, target Target) {
-	var progress bytes.Buffer
-	report, err := Direct(t.Context(), DirectConfig{
-		Target: target, Pairs: 3, Window: 16, Warmup: 100 * time.Millisecond, For: time.Second, Progress: &progress,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if report.Messages == 0 || report.Ack.P50 <= 0 || report.Delivery.Max < report.Delivery.P50 {
-		t.Errorf("%+v", report)
-	}
-	if !strings.Contains(progress.String(), "messages") {
-		t.Errorf("progress %q", &progress)
-	}
-	checkOutputs(t, report, `"send_to_ack":{"p50_us":`, "send → delivery")
-}
-
-func testConnect(t *testing.T, target Target, pid int) {
-	const sessions = 500
-	var progress bytes.Buffer
-	report, err := Connect(t.Context(), ConnectConfig{
-		Target: target, Sessions: sessions, PID: pid, Settle: 100 * time.Millisecond, Progress: &progress,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if report.Sessions != sessions || report.Alive != sessions || report.RSSAfter == 0 || report.Refused == 0 {
-		t.Errorf("%+v", report)
-	}
-	checkOutputs(t, report, `"rss_bytes_per_session":`, "500 alive at the end")
-}
-
-func checkOutputs(t *testing.T, report interface{ WriteTable(io.Writer) }, inJSON, inTable string) {
+func checkReport(t *testing.T, r *report.Report, err error, inTable string) {
 	t.Helper()
-	text, err := json.Marshal(report)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Contains(text, []byte(inJSON)) {
-		t.Errorf("%s is not in %s", inJSON, text)
+	if err := r.Err(); err != nil {
+		t.Fatal(err)
 	}
 	var table bytes.Buffer
-	report.WriteTable(&table)
+	if err := r.WriteTable(&table); err != nil {
+		t.Fatal(err)
+	}
 	if !strings.Contains(table.String(), inTable) {
 		t.Errorf("%s is not in %s", inTable, &table)
 	}
-	t.Log(table.String())
+	if err := r.WriteJSON(io.Discard); err != nil {
+		t.Error(err)
+	}
 }
 
-// TestReceiverNotices feeds a receiver what a broken server could send.
-func TestReceiverNotices(t *testing.T) {
-	message := func(seq, count uint64, size int) *pb.Message {
-		body := make([]byte, size)
-		binary.BigEndian.PutUint64(body, count)
-		return &pb.Message{Seq: seq, Body: body}
-	}
-	frame := func(kind protocol.Type, m proto.Message) protocol.Frame {
-		f, _, err := protocol.Parse(protocol.AppendProto(nil, kind, 0, m), protocol.MaxBody)
-		if err != nil {
-			t.Fatal(err)
+func figure(t *testing.T, r *report.Report, name string) float64 {
+	t.Helper()
+	for _, f := range r.Figures {
+		if f.Name == name {
+			return f.Value
 		}
-		return f
 	}
-	pushed := func(m *pb.Message) protocol.Frame { return frame(protocol.TypeMessage, m) }
-	pulled := func(ms ...*pb.Message) protocol.Frame {
-		return frame(protocol.TypePulled, &pb.Pulled{Messages: ms})
-	}
-	const size = 64
-	first, second, third := message(8, 0, size), message(9, 1, size), message(10, 2, size)
-	for _, test := range []struct {
-		name   string
-		frames []protocol.Frame
-		err    string // of the last frame; "" = all are fine
-	}{
-		{"in order", []protocol.Frame{pushed(first), pushed(second), pushed(third)}, ""},
-		{"a push that was pulled already", []protocol.Frame{pushed(first), pushed(third), pulled(second, third), pushed(third)}, ""},
-		{"twice", []protocol.Frame{pushed(first), pushed(first)}, "seq 8 came where 9 was due"},
-		{"a push while it is pulled", []protocol.Frame{pushed(first), pulled(first, second), pushed(third)}, ""},
-		{"a push after it was pulled and read", []protocol.Frame{pulled(first), pushed(second), pushed(second)}, "seq 9 came where 10 was due"},
-		{"a hole in a page", []protocol.Frame{pulled(first, third)}, "seq 10 came where 9 was due"},
-		{"another message's body", []protocol.Frame{pushed(first), pushed(message(9, 2, size))}, "does not have the body of message 1"},
-		{"a body cut short", []protocol.Frame{pushed(message(8, 0, size-1))}, "does not have the body"},
-		{"an error", []protocol.Frame{frame(protocol.TypeError, &pb.Error{Code: pb.Code_CODE_BUSY})}, "BUSY"},
-		{"an answer to nothing", []protocol.Frame{frame(protocol.TypeSynced, &pb.Synced{})}, "SYNCED"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			p := &pair{
-				run:         &directRun{cfg: DirectConfig{Size: size}},
-				undelivered: make(chan struct{}, 4), delivery: newHistogram(), next: 8,
-				receiver: &conn{w: protocol.NewWriter(io.Discard)},
-			}
-			for range cap(p.undelivered) {
-				p.undelivered <- struct{}{}
-			}
-			for i, f := range test.frames {
-				err := p.handle(f)
-				if last := i == len(test.frames)-1; last && test.err != "" {
-					if err == nil || !strings.Contains(err.Error(), test.err) {
-						t.Errorf("error %v, want one with %q", err, test.err)
-					}
-				} else if err != nil {
-					t.Fatal(err)
-				}
-			}
-		})
-	}
+	t.Fatalf("no figure %q in %+v", name, r.Figures)
+	return 0
 }
 
 func TestBadConfig(t *testing.T) {
-	for _, cfg := range []DirectConfig{{Pairs: -1}, {Size: stampSize - 1}, {Window: -1}, {For: -1}} {
+	for _, cfg := range []DirectConfig{{Pairs: -1}, {Size: 23}, {Window: -1}, {For: -1}, {Rate: -1}, {Sessions: -1}, {Pairs: 1_000_000}} {
 		if _, err := Direct(t.Context(), cfg); err == nil {
 			t.Errorf("%+v was accepted", cfg)
 		}
 	}
-	for _, cfg := range []ConnectConfig{{Sessions: -1}, {PerSecond: -1}, {Sources: []string{}}, {PID: -1}} {
+	for _, cfg := range []ConnectConfig{{Sessions: -1}, {PerSecond: -1}, {Hold: -1}, {Processes: 2}} {
 		if _, err := Connect(t.Context(), cfg); err == nil {
 			t.Errorf("%+v was accepted", cfg)
 		}

@@ -5,33 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"os"
-	"strconv"
-	"strings"
-	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-	"golang.org/x/time/rate"
-
-	"github.com/godwit-im/godwit/protocol"
+	"github.com/godwit-im/godwit/bench/report"
 )
 
 // ConnectConfig describes a crowd of users who are online and silent.
 type ConnectConfig struct {
 	Target
-	Sessions  int     // default 1000
-	PerSecond float64 // connection attempts; default 2000
-	// Sources are the local addresses to connect from, in turn; each has as
-	// many ports as the kernel hands out. Default 127.0.0.1 to 127.0.0.8, which
-	// suits a server on the same machine. "" leaves the choice to the kernel.
-	Sources []string
-	// Settle is how long to wait, all being connected, before the server's
-	// memory is read. Default 5 s.
-	Settle time.Duration
-	// PID is the server's process, on this machine; 0 leaves its memory out.
-	PID int
+	Sessions  int           // default 1000
+	PerSecond float64       // connection attempts; default 2000
+	Heartbeat time.Duration // that sessions ask for; default 60 s
+	// Hold is how long the sessions are held, all being connected, while the
+	// server's processor time is taken. Its memory is read at the end of it.
+	// Default 10 s.
+	Hold      time.Duration
+	Loops     int // event loops per process; default half of the processors
+	Processes int // of the load; default as many as hold the connections
 	// Progress, where not nil, gets a line a second.
 	Progress io.Writer
 }
@@ -39,191 +29,187 @@ type ConnectConfig struct {
 func (c *ConnectConfig) withDefaults() error {
 	set(&c.Sessions, 1000)
 	set(&c.PerSecond, 2000)
-	set(&c.Settle, 5*time.Second)
-	if c.Sources == nil {
-		for i := 1; i <= 8; i++ {
-			c.Sources = append(c.Sources, "127.0.0."+strconv.Itoa(i))
-		}
+	set(&c.Heartbeat, time.Minute)
+	set(&c.Hold, 10*time.Second)
+	set(&c.Loops, defaultLoops())
+	if c.Sessions < 0 || c.PerSecond < 0 || c.Heartbeat < 0 || c.Hold < 0 || c.Loops < 0 || c.Processes < 0 {
+		return errors.New("bench: want positive numbers")
 	}
-	if c.Sessions < 0 || c.PerSecond < 0 || c.Settle < 0 || len(c.Sources) == 0 {
-		return errors.New("bench: want positive numbers and at least one source address")
+	if c.Processes == 0 {
+		var err error
+		if c.Processes, err = c.processesFor(c.Sessions); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// ConnectReport is what a connect run measured.
-type ConnectReport struct {
-	Sessions int     `json:"sessions"`
-	Seconds  float64 `json:"ramp_seconds"`
-	Rate     float64 `json:"sessions_per_second"`
-	// Refused counts the attempts that the server asked to repeat later.
-	Refused int64 `json:"refused"`
-	// Handshake is from the dial to CONNECTED of the attempts that succeeded.
-	Handshake Latency `json:"handshake"`
-	// Alive is how many sessions answered a PING at the end.
-	Alive int `json:"alive"`
-	// The server's resident memory before the first and with all sessions, in
-	// bytes; 0 where no PID was given. It leaves out the kernel's socket buffers.
-	RSSBefore  int64   `json:"rss_before_bytes"`
-	RSSAfter   int64   `json:"rss_after_bytes"`
-	PerSession float64 `json:"rss_bytes_per_session"`
-}
-
-// heartbeat of the crowd: the server is asked for its longest, so that what is
-// measured is silence. It holds the sessions for 1.5 times as long.
-const idleHeartbeat = 10 * time.Minute
-
-// Connect connects cfg.Sessions users, measures, has each session answer a
-// PING, and disconnects.
-func Connect(ctx context.Context, cfg ConnectConfig) (*ConnectReport, error) {
+// Connect connects cfg.Sessions users, holds and measures them, has each answer
+// a PING, and disconnects. A session that is lost meanwhile ends the run.
+func Connect(ctx context.Context, cfg ConnectConfig) (*report.Report, error) {
 	if err := cfg.withDefaults(); err != nil {
 		return nil, err
 	}
-	report := &ConnectReport{}
-	var err error
-	if report.RSSBefore, err = residentBytes(cfg.PID); err != nil {
+	r := cfg.report(ctx, "connect")
+	w, err := cfg.startWorkers(ctx, cfg.Processes)
+	if err != nil {
 		return nil, err
 	}
-	conns := make([]*conn, cfg.Sessions)
-	defer func() {
-		for _, c := range conns {
-			if c != nil {
-				c.Close()
-			}
-		}
-	}()
-	if err := ramp(ctx, cfg, conns, report); err != nil {
+	defer w.stop()
+	c := &crowd{cfg: &cfg, workers: w, report: r, handshake: report.NewHistogram("handshake"), sessions: report.NewRate("connected", "Sessions", "/s")}
+	// What the server scrapes together for its metrics would be much of what
+	// an idle one does.
+	quiet := cfg.Target
+	quiet.MetricsURL = ""
+	sampler := quiet.sample(r.Start, w.pids...)
+	err = c.run(ctx)
+	sampler.Stop().AddTo(r)
+	r.Duration = time.Since(r.Start)
+	if err := violated(r, err); err != nil {
 		return nil, err
 	}
-	select {
-	case <-time.After(cfg.Settle):
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	if report.RSSAfter, err = residentBytes(cfg.PID); err != nil {
-		return nil, err
-	}
-	report.PerSession = float64(report.RSSAfter-report.RSSBefore) / float64(cfg.Sessions)
-	report.Alive = countAlive(conns)
-	return report, nil
+	r.AddHistogram(c.handshake)
+	r.Series = append(r.Series, c.sessions.Series)
+	return r, nil
 }
 
-// ramp fills conns and the report's account of how that went.
-func ramp(ctx context.Context, cfg ConnectConfig, conns []*conn, report *ConnectReport) error {
-	const dialers = 64
-	limit := rate.NewLimiter(rate.Limit(cfg.PerSecond), dialers)
-	var next, connected, refused atomic.Int64
-	stopProgress := every(time.Second, func() {
-		fmt.Fprintf(orDiscard(cfg.Progress), "%d of %d connected, %d refused for now\n", connected.Load(), cfg.Sessions, refused.Load())
-	})
-	defer stopProgress()
-	start := time.Now()
-	histogram := newHistogram()
-	took := make(chan time.Duration, dialers)
-	recorded := make(chan struct{})
-	go func() {
-		defer close(recorded)
-		for d := range took {
-			record(histogram, d)
-		}
-	}()
-	group, ctx := errgroup.WithContext(ctx)
-	for range dialers {
-		group.Go(func() error {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= len(conns) {
-					return nil
-				}
-				if err := limit.Wait(ctx); err != nil {
-					return err
-				}
-				c, d, retries, err := persist(ctx, cfg, i)
-				refused.Add(retries)
-				if err != nil {
-					return err
-				}
-				conns[i] = c
-				connected.Add(1)
-				took <- d
-			}
-		})
+// crowd leads a connect run.
+type crowd struct {
+	cfg       *ConnectConfig
+	workers   *workers
+	report    *report.Report
+	handshake *report.Histogram
+	sessions  *report.Rate
+}
+
+func (c *crowd) run(ctx context.Context) error {
+	before, err := c.memory()
+	if err != nil {
+		return err
 	}
-	err := group.Wait()
-	close(took)
-	<-recorded
-	report.Sessions = int(connected.Load())
-	report.Refused = refused.Load()
-	report.Seconds = time.Since(start).Seconds()
-	report.Rate = float64(report.Sessions) / report.Seconds
-	report.Handshake = latency(histogram)
+	if err := c.ramp(ctx); err != nil {
+		return err
+	}
+	if err := c.hold(ctx); err != nil {
+		return err
+	}
+	after, err := c.memory()
+	if err != nil {
+		return err
+	}
+	c.addMemory(before, after)
+	return c.ping(ctx)
+}
+
+// ramp connects all.
+func (c *crowd) ramp(ctx context.Context) error {
+	cfg := c.cfg
+	began := time.Now()
+	stop := every(time.Second, func() {
+		if all, err := c.sample(ctx); err == nil { // else the ramp fails too
+			fmt.Fprintf(orDiscard(cfg.Progress), "%4.0fs  %d of %d connected, %d refused for now\n",
+				time.Since(began).Seconds(), all.Connected, cfg.Sessions, all.Refused)
+		}
+	})
+	_, err := call[struct{}](ctx, c.workers, "Connect.Ramp", func(i int) any {
+		share := ConnectShare{Loops: cfg.Loops, PerSecond: cfg.PerSecond / float64(cfg.Processes), Heartbeat: cfg.Heartbeat}
+		share.First, share.Users = split(cfg.Sessions, cfg.Processes, i)
+		return share
+	})
+	took := time.Since(began)
+	stop()
+	if err != nil {
+		return err
+	}
+	all, err := c.sample(ctx)
+	if err != nil {
+		return err
+	}
+	c.report.Add(
+		report.Higher("sessions", "", float64(all.Connected)).AsHeadline(),
+		report.Higher("connected per second", "/s", float64(all.Connected)/took.Seconds()),
+		report.Lower("refused for now", "", float64(all.Refused)),
+	)
+	return nil
+}
+
+func (c *crowd) sample(ctx context.Context) (Sample, error) {
+	samples, err := call[Sample](ctx, c.workers, "Connect.Sample", noArgs)
+	if err != nil {
+		return Sample{}, err
+	}
+	all, err := sum(samples, c.handshake, nil, nil)
+	if err != nil {
+		return Sample{}, err
+	}
+	if len(all.Violations) > 0 {
+		return Sample{}, broken("%s", all.Violations[0])
+	}
+	t := time.Since(c.report.Start)
+	c.sessions.Sample(t, float64(all.Connected))
+	c.handshake.Tick(t)
+	return all, nil
+}
+
+// hold keeps the sessions for a while and takes the processor time meanwhile.
+func (c *crowd) hold(ctx context.Context) error {
+	cfg := c.cfg
+	fmt.Fprintf(orDiscard(cfg.Progress), "all connected; holding them for %v\n", cfg.Hold)
+	before, began := cfg.use(c.workers.pids), time.Now()
+	if err := sleep(ctx, cfg.Hold); err != nil {
+		return err
+	}
+	u, took := cfg.use(c.workers.pids).since(before), time.Since(began)
+	if u.known {
+		c.report.Add(report.Lower("idle server, processor use", "%", 100*u.server.Seconds()/took.Seconds()))
+	}
+	_, err := c.sample(ctx) // tells whether a session was lost
 	return err
 }
 
-// persist connects the ith user, coming back as often as the server asks it to.
-func persist(ctx context.Context, cfg ConnectConfig, i int) (c *conn, took time.Duration, retries int64, err error) {
-	var local net.Addr
-	if source := cfg.Sources[i%len(cfg.Sources)]; source != "" {
-		local = &net.TCPAddr{IP: net.ParseIP(source)}
-	}
-	for {
-		start := time.Now()
-		c, err = cfg.connect(ctx, local, "bench-idle-"+strconv.Itoa(i), idleHeartbeat)
-		var refusal *protocol.Error
-		if !errors.As(err, &refusal) || !refusal.Code.Retryable() {
-			return c, time.Since(start), retries, err
-		}
-		retries++
-		select {
-		case <-time.After(max(refusal.RetryAfter, 10*time.Millisecond)):
-		case <-ctx.Done():
-			return nil, 0, retries, ctx.Err()
-		}
-	}
+// memory is what the server and the kernel hold for the sessions, in bytes.
+type memory struct {
+	rss    int64
+	kernel report.Kernel
 }
 
-// countAlive has every session answer a PING.
-func countAlive(conns []*conn) (alive int) {
-	deadline := time.Now().Add(handshakeTimeout)
-	for _, c := range conns {
-		_ = c.SetDeadline(deadline) // fails where the connection is dead, as does the write
-		if c.w.WriteFrame(protocol.TypePing, 2, nil) == nil {
-			_ = c.w.Flush() // the read tells
+func (c *crowd) memory() (m memory, err error) {
+	if c.cfg.PID != 0 {
+		p, err := report.ReadProcess(c.cfg.PID)
+		if err != nil {
+			return m, err
 		}
+		m.rss = p.RSS
 	}
-	for _, c := range conns {
-		if f, err := c.r.ReadFrame(); err == nil && f.Type == protocol.TypePong {
-			alive++
-		}
-	}
-	return alive
+	m.kernel, err = report.ReadKernel()
+	return m, err
 }
 
-// residentBytes reads a process's resident memory from /proc; 0 for pid 0.
-func residentBytes(pid int) (int64, error) {
-	if pid == 0 {
-		return 0, nil
+func (c *crowd) addMemory(before, after memory) {
+	n := float64(c.cfg.Sessions)
+	if c.cfg.PID != 0 {
+		c.report.Add(report.Lower("server RSS per session", "B", float64(after.rss-before.rss)/n).AsHeadline())
 	}
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	// Both ends of a connection are on this machine.
+	c.report.Add(
+		report.Lower("kernel: socket objects per socket", "B", float64(after.kernel.SocketSlab-before.kernel.SocketSlab)/(2*n)),
+		report.Lower("kernel: TCP buffers per socket", "B", float64(after.kernel.TCPBuffers-before.kernel.TCPBuffers)/(2*n)),
+	)
+}
+
+// ping has all sessions show that they are alive.
+func (c *crowd) ping(ctx context.Context) error {
+	answers, err := call[int64](ctx, c.workers, "Connect.Ping", noArgs)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	for line := range strings.Lines(string(status)) {
-		if kb, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			n, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(kb), " kB"), 10, 64)
-			return n << 10, err
-		}
+	alive := int64(0)
+	for _, n := range answers {
+		alive += n
 	}
-	return 0, fmt.Errorf("process %d has no VmRSS", pid)
-}
-
-// WriteTable writes the report for people.
-func (r *ConnectReport) WriteTable(w io.Writer) {
-	fmt.Fprintf(w, "%d sessions in %.1f s: %.0f/s, %d refusals for now, %d alive at the end\n",
-		r.Sessions, r.Seconds, r.Rate, r.Refused, r.Alive)
-	writeLatencies(w, []string{"dial → CONNECTED"}, []Latency{r.Handshake})
-	if r.RSSAfter > 0 {
-		fmt.Fprintf(w, "server memory: %.1f MiB before, %.1f MiB with all: %.0f B a session\n",
-			float64(r.RSSBefore)/(1<<20), float64(r.RSSAfter)/(1<<20), r.PerSession)
+	c.report.Add(report.Higher("alive at the end", "", float64(alive)))
+	if alive != int64(c.cfg.Sessions) {
+		return broken("%d of %d sessions answered a PING at the end", alive, c.cfg.Sessions)
 	}
+	return nil
 }

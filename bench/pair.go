@@ -1,326 +1,162 @@
 package bench
 
 import (
-	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"strconv"
-	"sync/atomic"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
-
+	"github.com/godwit-im/godwit/bench/client"
 	"github.com/godwit-im/godwit/protocol"
-	"github.com/godwit-im/godwit/protocol/pb"
 )
 
-const (
-	// Every body begins with the sender's count and clock, 8 bytes each.
-	stampSize = 16
-	// pairHeartbeat is what a pair proposes; a receiver, which has nothing else
-	// to say, pings in half of what it is given.
-	pairHeartbeat = time.Minute
-	// drainTimeout is how long the last messages of a run may take.
-	drainTimeout = 15 * time.Second
-)
-
-// pair is a sender and its receiver. Three goroutines work on it: send, which
-// writes; readAcks, which reads the sender's connection; and receive, which
-// has the receiver's connection to itself.
+// pair is a sender and its receiver, both on one loop, so on one clock.
 type pair struct {
-	run          *directRun
-	conversation string
-	sender       *conn
-	receiver     *conn
+	loop     *directLoop
+	sender   *client.Device
+	receiver *client.Device
+	inbox    *client.Inbox
+	draft    *client.Draft
 
-	// A message takes a slot of both when it is sent; its ack gives back one,
-	// its delivery the other.
-	unacked, undelivered chan struct{}
-	// finished is set when everything was acked and delivered, before the
-	// readers are woken.
-	finished atomic.Bool
+	firstRequest uint32 // the request id of the message with count 0
+	firstSeq     uint64 // its seq
 
-	// times is send's clock for the messages that are not acked, by their
-	// number modulo the window; a slot of unacked passes from send to readAcks
-	// and back with it.
-	times []time.Duration
-
-	ack *hdrhistogram.Histogram // readAcks
-
-	// receive
-	delivery *hdrhistogram.Histogram
-	next     uint64 // the seq that is due
-	count    uint64 // messages received
-	pulling  bool   // a PULL is unanswered
-	pulledTo uint64 // the last seq that came by a pull
-	pulled   int64
-	pinged   time.Duration
+	sent      uint32 // messages that were sent; the next one's count
+	acked     uint32 // those before were all acked
+	delivered uint32
+	// due holds, by count modulo the window, when a message that is not acked
+	// was meant to leave; acked where there is none.
+	due []time.Duration
+	// backlog holds when the messages were meant to leave for which the window
+	// has no room. It is filled at a set rate only.
+	backlog []time.Duration
 }
 
-func (run *directRun) newPair(ctx context.Context, i int) (*pair, error) {
-	from, to := "bench-from-"+strconv.Itoa(i), "bench-to-"+strconv.Itoa(i)
-	p := &pair{
-		run:          run,
-		conversation: protocol.DirectID(from, to),
-		unacked:      make(chan struct{}, run.cfg.Window),
-		undelivered:  make(chan struct{}, run.cfg.Window),
-		times:        make([]time.Duration, run.cfg.Window),
-		ack:          newHistogram(),
-		delivery:     newHistogram(),
-	}
-	err := p.connect(ctx, from, to)
-	if err != nil {
-		p.close()
-	}
-	return p, err
+// isAcked stands in pair.due for no message.
+const isAcked time.Duration = -1
+
+// room reports whether the window takes another message. A message takes a
+// place until it is both acked and delivered.
+func (p *pair) room() bool {
+	window := uint32(len(p.due))
+	return p.sent-p.acked < window && p.sent-p.delivered < window
 }
 
-func (p *pair) connect(ctx context.Context, from, to string) (err error) {
-	if p.sender, err = p.run.cfg.connect(ctx, nil, from, pairHeartbeat); err != nil {
+// fill sends what may be sent.
+func (p *pair) fill(now time.Duration) {
+	switch l := p.loop; {
+	case !l.sending:
+	case l.open:
+		n := 0
+		for ; n < len(p.backlog) && p.room(); n++ {
+			p.send(now, p.backlog[n])
+		}
+		p.backlog = p.backlog[:copy(p.backlog, p.backlog[n:])]
+	default:
+		for now < l.until && p.room() {
+			p.send(now, now)
+		}
+	}
+}
+
+// arrive is a message that is meant to leave at due, which is now or has passed.
+func (p *pair) arrive(now, due time.Duration) {
+	if len(p.backlog) == 0 && p.room() {
+		p.send(now, due)
+	} else {
+		p.backlog = append(p.backlog, due)
+	}
+}
+
+func (p *pair) send(now, due time.Duration) {
+	p.due[p.sent%uint32(len(p.due))] = due
+	p.sender.Wrote(p.draft.Append(p.sender.Buffer(), p.sender.NextRequest(), p.sent, due), now)
+	p.sent++
+	p.loop.underWay += 2 // an ack and a delivery are to come
+	p.loop.sent.Add(1)
+}
+
+// ack takes the answer to a SEND.
+func (p *pair) ack(f protocol.Frame) error {
+	if err := client.Expect(f, protocol.TypeSent); err != nil {
+		return fmt.Errorf("%s: SEND: %w", p.sender.User, err)
+	}
+	var s client.Sent
+	if err := s.Parse(f.Body); err != nil {
 		return err
 	}
-	if p.receiver, err = p.run.cfg.connect(ctx, nil, to, pairHeartbeat); err != nil {
-		return err
+	count := f.Request - p.firstRequest
+	slot := &p.due[count%uint32(len(p.due))]
+	switch {
+	case count-p.acked >= p.sent-p.acked || *slot == isAcked:
+		return broken("%s: an ack came for request %d, which is not unanswered", p.sender.User, f.Request)
+	case s.Seq != p.firstSeq+uint64(count):
+		return broken("%s: message %d was acked with seq %d instead of %d", p.sender.User, count, s.Seq, p.firstSeq+uint64(count))
+	case s.Duplicate:
+		return broken("%s: message %d was acked as a duplicate", p.sender.User, count)
 	}
-	head, err := p.head()
-	p.next = head + 1
+	now := p.sender.Now()
+	p.loop.onAck(now, *slot)
+	*slot = isAcked
+	for p.acked < p.sent && p.due[p.acked%uint32(len(p.due))] == isAcked {
+		p.acked++
+	}
+	p.fill(now)
+	p.loop.checkDrained()
+	return nil
+}
+
+// deliver takes a message that the inbox found good.
+func (p *pair) deliver(_ *client.Conversation, got client.Delivery) {
+	p.delivered++
+	now := p.receiver.Now()
+	p.loop.onDelivery(now, got)
+	p.fill(now)
+	p.loop.checkDrained()
+}
+
+// begin is called once both are connected and the conversation's head is known.
+func (p *pair) begin(c *client.Conversation) {
+	p.firstSeq = c.Next
+	p.firstRequest = p.sender.NextRequest() + 1
+	p.loop.ready()
+}
+
+// sending and receiving are the pair's two ends as handlers.
+type (
+	sending   struct{ *pair }
+	receiving struct{ *pair }
+)
+
+func (s sending) OnConnected(d *client.Device) { s.connected(d) }
+
+func (s sending) OnFrame(_ *client.Device, f protocol.Frame) error {
+	if f.Type == protocol.TypeReceipt {
+		return nil
+	}
+	return s.ack(f)
+}
+
+func (s sending) OnClosed(d *client.Device, err error) { s.loop.lost(d, err) }
+
+func (r receiving) OnConnected(d *client.Device) { r.connected(d) }
+
+func (r receiving) OnFrame(_ *client.Device, f protocol.Frame) error {
+	taken, err := r.inbox.OnFrame(f)
+	if !taken {
+		return client.Expect(f, protocol.TypeMessage)
+	}
 	return err
 }
 
-// close may be called from any goroutine, and more than once.
-func (p *pair) close() {
-	if p == nil {
+func (r receiving) OnClosed(d *client.Device, err error) { r.loop.lost(d, err) }
+
+func (p *pair) connected(d *client.Device) {
+	p.loop.accepted(d)
+	if !p.sender.IsConnected() || !p.receiver.IsConnected() {
 		return
 	}
-	for _, c := range []*conn{p.sender, p.receiver} {
-		if c != nil {
-			c.Close()
-		}
+	if most := p.sender.Accepted.MaxInFlight; most > 0 && len(p.due) > int(most) {
+		p.loop.worker.load.fail(fmt.Errorf("bench: a window of %d, where the server allows %d requests in flight", len(p.due), most))
+		return
 	}
-}
-
-// head is the conversation's newest seq: an earlier run may have left some.
-func (p *pair) head() (uint64, error) {
-	c := p.receiver
-	if err := c.w.WriteProto(protocol.TypePull, 1, &pb.Pull{Conversation: p.conversation, Backward: true, Limit: 1}); err != nil {
-		return 0, err
-	}
-	if err := c.w.Flush(); err != nil {
-		return 0, err
-	}
-	f, err := c.r.ReadFrame()
-	if err != nil {
-		return 0, err
-	}
-	if err := expect(f, protocol.TypePulled); err != nil {
-		if protocol.CodeOf(err) == pb.Code_CODE_NOT_A_MEMBER {
-			return 0, nil // it does not exist yet
-		}
-		return 0, err
-	}
-	var pulled pb.Pulled
-	err = protocol.Decode(f, &pulled)
-	return pulled.HeadSeq, err
-}
-
-// send writes until the time is up, and ends when all of it has arrived.
-func (p *pair) send(ctx context.Context) error {
-	body := make([]byte, p.run.cfg.Size)
-	prefix := strconv.FormatInt(time.Now().UnixNano(), 36) + "-" // no run repeats another's ids
-	m := pb.Send{Conversation: p.conversation, Kind: pb.Kind_KIND_CUSTOM, ContentType: "application/octet-stream", Body: body}
-	for n := uint64(0); ; n++ {
-		if err := p.take(ctx); err != nil {
-			return err
-		}
-		now := p.run.now()
-		if now >= p.run.until {
-			<-p.unacked
-			<-p.undelivered
-			return p.drain(ctx)
-		}
-		binary.BigEndian.PutUint64(body, n)
-		binary.BigEndian.PutUint64(body[8:], uint64(now))
-		m.ClientId = prefix + strconv.FormatUint(n, 36)
-		p.times[n%uint64(len(p.times))] = now
-		if err := p.sender.w.WriteProto(protocol.TypeSend, request(n), &m); err != nil {
-			return err
-		}
-	}
-}
-
-// request is the request id of the nth message, n from 0.
-func request(n uint64) uint32 { return uint32(n%(1<<31)) + 1 }
-
-// take gets a slot of both windows; before it waits, it flushes what is
-// written.
-func (p *pair) take(ctx context.Context) error {
-	for _, slots := range []chan struct{}{p.unacked, p.undelivered} {
-		select {
-		case slots <- struct{}{}:
-			continue
-		default:
-		}
-		if err := p.sender.w.Flush(); err != nil {
-			return err
-		}
-		select {
-		case slots <- struct{}{}:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
-}
-
-// drain waits until every slot is free, then ends the readers.
-func (p *pair) drain(ctx context.Context) error {
-	if err := p.sender.w.Flush(); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, drainTimeout, fmt.Errorf("%s: messages are missing after %v", p.conversation, drainTimeout))
-	defer cancel()
-	for _, slots := range []chan struct{}{p.unacked, p.undelivered} {
-		for range cap(slots) {
-			select {
-			case slots <- struct{}{}:
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
-		}
-	}
-	p.finished.Store(true)
-	past := time.Unix(1, 0)
-	return errors.Join(p.sender.SetReadDeadline(past), p.receiver.SetReadDeadline(past))
-}
-
-// readAcks checks that the answers come in the order of the requests.
-func (p *pair) readAcks() error {
-	for n := uint64(0); ; {
-		f, err := p.sender.r.ReadFrame()
-		if err != nil {
-			if p.finished.Load() {
-				return nil
-			}
-			return fmt.Errorf("%s, acks: %w", p.conversation, err)
-		}
-		if f.Type == protocol.TypeReceipt {
-			continue
-		}
-		if err := expect(f, protocol.TypeSent); err != nil {
-			return fmt.Errorf("%s: %w", p.conversation, err)
-		}
-		if f.Request != request(n) {
-			return fmt.Errorf("%s: the ack of request %d came where that of %d was due", p.conversation, f.Request, request(n))
-		}
-		sent := p.times[n%uint64(len(p.times))]
-		if p.run.measured(sent) {
-			record(p.ack, p.run.now()-sent)
-		}
-		n++
-		<-p.unacked
-	}
-}
-
-// receive checks that every message comes once and in order, by push or, where
-// the server found this receiver slow, by pull.
-func (p *pair) receive() error {
-	for {
-		f, err := p.receiver.r.ReadFrame()
-		if err == nil {
-			err = p.handle(f)
-		}
-		if err == nil {
-			err = p.ping()
-		}
-		if err != nil {
-			if p.finished.Load() {
-				return nil
-			}
-			return fmt.Errorf("%s, messages: %w", p.conversation, err)
-		}
-	}
-}
-
-func (p *pair) handle(f protocol.Frame) error {
-	switch f.Type {
-	case protocol.TypePong, protocol.TypeReceipt:
-		return nil
-	case protocol.TypeHeads:
-		return p.pull()
-	case protocol.TypePulled:
-		var page pb.Pulled
-		if err := protocol.Decode(f, &page); err != nil {
-			return err
-		}
-		for _, m := range page.Messages {
-			if m.Seq < p.next {
-				continue // pushed while the PULL was on its way
-			}
-			if err := p.accept(m); err != nil {
-				return err
-			}
-			p.pulledTo = m.Seq
-			p.pulled++
-		}
-		p.pulling = false
-		if page.More {
-			return p.pull()
-		}
-		return nil
-	}
-	if err := expect(f, protocol.TypeMessage); err != nil {
-		return err
-	}
-	var m pb.Message
-	if err := protocol.Decode(f, &m); err != nil {
-		return err
-	}
-	switch {
-	case m.Seq > p.next:
-		return p.pull()
-	case m.Seq <= p.pulledTo:
-		return nil // pulled before its push was read
-	}
-	return p.accept(&m)
-}
-
-func (p *pair) accept(m *pb.Message) error {
-	if m.Seq != p.next {
-		return fmt.Errorf("seq %d came where %d was due", m.Seq, p.next)
-	}
-	if len(m.Body) != p.run.cfg.Size || binary.BigEndian.Uint64(m.Body) != p.count {
-		return fmt.Errorf("seq %d does not have the body of message %d", m.Seq, p.count)
-	}
-	p.next++
-	p.count++
-	p.run.received.Add(1)
-	if sent := time.Duration(binary.BigEndian.Uint64(m.Body[8:])); p.run.measured(sent) {
-		record(p.delivery, p.run.now()-sent)
-	}
-	<-p.undelivered
-	return nil
-}
-
-func (p *pair) pull() error {
-	if p.pulling {
-		return nil
-	}
-	p.pulling = true
-	if err := p.receiver.w.WriteProto(protocol.TypePull, 1, &pb.Pull{Conversation: p.conversation, From: p.next}); err != nil {
-		return err
-	}
-	return p.receiver.w.Flush()
-}
-
-func (p *pair) ping() error {
-	now := p.run.now()
-	if now-p.pinged < time.Duration(p.receiver.accepted.HeartbeatMs)*time.Millisecond/2 {
-		return nil
-	}
-	p.pinged = now
-	if err := p.receiver.w.WriteFrame(protocol.TypePing, 2, nil); err != nil {
-		return err
-	}
-	return p.receiver.w.Flush()
+	p.inbox.Follow(p.sender.User, p.begin)
 }

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -183,7 +184,7 @@ func (d *Device) OnClose(_ *fleet.Conn, err error) {
 			return
 		}
 	}
-	if err == io.EOF && connected {
+	if errors.Is(err, io.EOF) && connected {
 		err = fmt.Errorf("the server closed the connection of %s without a word", d.User)
 	}
 	d.Handler.OnClosed(d, err)
@@ -192,7 +193,8 @@ func (d *Device) OnClose(_ *fleet.Conn, err error) {
 // comeBack tells whether a handshake that failed is worth another attempt, and
 // when.
 func (d *Device) comeBack(err error) (wait time.Duration, again bool) {
-	if refusal, ok := err.(*protocol.Error); ok {
+	var refusal *protocol.Error
+	if errors.As(err, &refusal) {
 		d.losses = 0
 		return max(refusal.RetryAfter, leastRetry), refusal.Code.Retryable()
 	}

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/godwit-im/godwit/bench"
+	"github.com/godwit-im/godwit/bench/report"
 	"github.com/godwit-im/godwit/protocol"
 	godwit "github.com/godwit-im/godwit/sdk-go"
 )
@@ -119,7 +120,7 @@ func newFlood(t *testing.T, args ...string) *flooded {
 // cost is what a flood does to the server, at the peak, and to the others.
 type cost struct {
 	heap, rss uint64 // bytes
-	others    bench.Latency
+	others    report.Latency
 }
 
 func (c cost) String() string {
@@ -141,15 +142,19 @@ func (f *flooded) run(ctx context.Context) (c cost) {
 		return err
 	})
 	group.Go(func() error {
-		report, err := bench.Direct(ctx, bench.DirectConfig{
+		r, err := bench.Direct(ctx, bench.DirectConfig{
 			Target: bench.Target{Addr: f.Addr, Token: f.sign}, Pairs: 4,
 			Warmup: time.Millisecond, For: time.Second,
 		})
 		if err != nil {
 			return err
 		}
-		c.others = report.Delivery
-		return nil
+		for _, l := range r.Latencies {
+			if l.Name == bench.Delivery {
+				c.others = l
+			}
+		}
+		return r.Err()
 	})
 	if err := group.Wait(); err != nil {
 		f.t.Fatal(err)

@@ -2,133 +2,135 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"os/exec"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/godwit-im/godwit/bench"
+	"github.com/godwit-im/godwit/bench/report"
 )
 
-// benchFlags is what the scenarios have in common: a server on this machine
-// that runs with a development key, since the load needs a token for every
-// user it makes up.
-type benchFlags struct {
-	data   string
-	asJSON bool
-}
-
-func (f *benchFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.data, "data", "", "data `directory` of the server to load (default: "+envPrefix+"DATA, else "+defaultData+")")
-	cmd.Flags().BoolVar(&f.asJSON, "json", false, "print the report as JSON")
-}
-
-// target finds the server of the data directory.
-func (f *benchFlags) target() (bench.Target, instance, error) {
-	data := firstOf(f.data, os.Getenv(envPrefix+"DATA"), defaultData)
-	running, found, err := lookUp(data)
-	if err != nil {
-		return bench.Target{}, instance{}, err
-	}
-	keys, err := loadDevKeys(data)
-	if err != nil {
-		return bench.Target{}, instance{}, err
-	}
-	if !found || keys == nil {
-		return bench.Target{}, instance{}, usagef("no server with a development key runs on %s; start one with 'godwit serve --dev'", data)
-	}
-	return bench.Target{
-		Addr:  running.Listen,
-		Token: func(user string) (string, error) { return keys.sign(running, user, time.Hour) },
-	}, running, nil
-}
-
-// report prints what a scenario measured.
-func (f *benchFlags) report(out io.Writer, r interface{ WriteTable(io.Writer) }) error {
-	if !f.asJSON {
-		r.WriteTable(out)
-		return nil
-	}
-	enc := json.NewEncoder(out)
-	enc.SetIndent("", "  ")
-	return enc.Encode(r)
-}
-
-func newBench() *cobra.Command {
+// newBench makes the command; program is what the user typed to run us.
+func newBench(program string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Load a server on this machine and check and measure what it does",
+		Long: `Load a server on this machine and check and measure what it does. Every message
+is checked to arrive once, in order and as it was sent; a run in which one was
+not has failed, whatever its speed.
+
+The server is the one that runs on --data with a development key. Where --data
+is left out and none runs on the default directory, a server is started on a
+directory of its own, which is removed in the end.`,
 	}
-	cmd.AddCommand(newBenchDirect(), newBenchConnect())
+	cmd.AddCommand(newBenchDirect(program), newBenchConnect(program), newBenchWorker())
 	return cmd
 }
 
-func newBenchDirect() *cobra.Command {
-	var (
-		f   benchFlags
-		cfg bench.DirectConfig
-	)
-	cmd := &cobra.Command{
-		Use:   "direct",
-		Short: "Pairs of users: one sends, the other receives, each message checked",
-		Long: `Pairs of users, one sending to the other in a closed loop: the next message goes
-out when one of the window was both acked and received. Every message is checked
-to arrive once and in order; a violation ends the run with an error.`,
-		Example: `  godwit bench direct --pairs 64 --window 8`,
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			target, _, err := f.target()
-			if err != nil {
-				return err
-			}
-			cfg.Target, cfg.Progress = target, cmd.ErrOrStderr()
-			r, err := bench.Direct(cmd.Context(), cfg)
-			if err != nil {
-				return benchError(err)
-			}
-			return f.report(cmd.OutOrStdout(), r)
-		},
-	}
-	f.add(cmd)
-	cmd.Flags().IntVar(&cfg.Pairs, "pairs", 1, "sending users")
-	cmd.Flags().IntVar(&cfg.Window, "window", 1, "messages under way per pair")
-	cmd.Flags().IntVar(&cfg.Size, "size", 256, "body in bytes")
-	cmd.Flags().DurationVar(&cfg.Warmup, "warmup", time.Second, "time before measuring")
-	cmd.Flags().DurationVar(&cfg.For, "for", 10*time.Second, "time measured")
-	return cmd
+// scenario is what the scenarios' commands have in common.
+type scenario struct {
+	program    string
+	data       string
+	serverArgs []string
+	asJSON     bool
+	html       string
+	against    string
 }
 
-func newBenchConnect() *cobra.Command {
-	var (
-		f   benchFlags
-		cfg bench.ConnectConfig
-	)
-	cmd := &cobra.Command{
-		Use:     "connect",
-		Short:   "Many idle sessions: how fast they connect and what they cost in memory",
-		Example: `  godwit bench connect --sessions 10000`,
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			target, running, err := f.target()
-			if err != nil {
-				return err
-			}
-			cfg.Target, cfg.PID, cfg.Progress = target, running.PID, cmd.ErrOrStderr()
-			r, err := bench.Connect(cmd.Context(), cfg)
-			if err != nil {
-				return benchError(err)
-			}
-			return f.report(cmd.OutOrStdout(), r)
-		},
+func (s *scenario) flags(fs *pflag.FlagSet) {
+	fs.StringVar(&s.data, "data", "", "data `directory` of the server to load (default: "+envPrefix+"DATA, else "+defaultData+")")
+	fs.StringArrayVar(&s.serverArgs, "server", nil, "a `flag` for the server that is started, as in --server=--durability=interval; may be repeated")
+	fs.BoolVar(&s.asJSON, "json", false, "print the report as JSON")
+	fs.StringVar(&s.html, "html", "", "write the report with its charts to this `file`, one page that needs nothing else")
+	fs.StringVar(&s.against, "against", "", "compare with the report in this `file`, which --json has written")
+	fs.SortFlags = false
+}
+
+// run runs a scenario that needs so many connections and prints its report.
+func (s *scenario) run(cmd *cobra.Command, connections int, f func(context.Context, bench.Target, io.Writer) (*report.Report, error)) error {
+	base, err := s.base()
+	if err != nil {
+		return err
 	}
-	f.add(cmd)
-	cmd.Flags().IntVar(&cfg.Sessions, "sessions", 1000, "users to connect")
-	cmd.Flags().Float64Var(&cfg.PerSecond, "per-second", 2000, "connection attempts a second")
-	cmd.Flags().DurationVar(&cfg.Settle, "settle", 5*time.Second, "how long to wait before memory is read")
-	return cmd
+	ctx, progress := cmd.Context(), cmd.ErrOrStderr()
+	found, stop, err := s.findServer(ctx, connections, progress)
+	if err != nil {
+		return err
+	}
+	r, err := f(ctx, found.target, progress)
+	if err := errors.Join(err, stop()); err != nil {
+		return benchError(err)
+	}
+	r.Flags = reportFlags(cmd.Flags(), found.Settings)
+	if err := s.write(cmd.OutOrStdout(), r, base); err != nil {
+		return err
+	}
+	return r.Err()
+}
+
+// base reads the report to compare with; nil if there is none.
+func (s *scenario) base() (*report.Report, error) {
+	if s.against == "" {
+		return nil, nil
+	}
+	f, err := os.Open(s.against)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	defer f.Close()
+	base, err := report.ReadJSON(f)
+	if err != nil {
+		return nil, usagef("%s: %w", s.against, err)
+	}
+	return base, nil
+}
+
+func (s *scenario) write(out io.Writer, r, base *report.Report) error {
+	if s.html != "" {
+		if err := writeHTML(s.html, r, base); err != nil {
+			return err
+		}
+	}
+	if s.asJSON {
+		return r.WriteJSON(out)
+	}
+	if err := r.WriteTable(out); err != nil || base == nil {
+		return err
+	}
+	say(out, "\n")
+	return report.Diff(base, r).WriteTable(out)
+}
+
+func writeHTML(path string, r, base *report.Report) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	reports := []*report.Report{r}
+	if base != nil {
+		reports = []*report.Report{base, r}
+	}
+	return errors.Join(report.WriteHTML(f, reports...), f.Close())
+}
+
+// reportFlags are all flags of the command, and what the server was given.
+func reportFlags(fs *pflag.FlagSet, server []string) (flags []report.Flag) {
+	fs.VisitAll(func(f *pflag.Flag) {
+		if f.Name != "help" {
+			flags = append(flags, report.Flag{Name: f.Name, Value: f.Value.String(), Default: !f.Changed})
+		}
+	})
+	for _, setting := range server {
+		flags = append(flags, report.Flag{Name: "server", Value: setting})
+	}
+	return flags
 }
 
 // benchError words an interrupt.
@@ -137,4 +139,185 @@ func benchError(err error) error {
 		return errors.New("interrupted")
 	}
 	return err
+}
+
+// loaded is the server under load.
+type loaded struct {
+	instance
+	target bench.Target
+}
+
+// findServer finds the server of the data directory, or starts one where none
+// was named. stop ends one that was started.
+func (s *scenario) findServer(ctx context.Context, connections int, progress io.Writer) (found loaded, stop func() error, err error) {
+	data := firstOf(s.data, os.Getenv(envPrefix+"DATA"))
+	running, there, err := lookUp(firstOf(data, defaultData))
+	switch {
+	case err != nil:
+		return loaded{}, nil, err
+	case !there && data == "":
+		return s.startServer(ctx, connections, progress)
+	case !there:
+		return loaded{}, nil, usagef("no server runs on %s; start one with 'godwit serve --dev', or leave --data out", data)
+	case len(s.serverArgs) > 0:
+		return loaded{}, nil, usagef("--server is for a server that is started, and one runs on %s already", firstOf(data, defaultData))
+	}
+	found, err = load(firstOf(data, defaultData), running)
+	return found, func() error { return nil }, err
+}
+
+// load is a running server as the target of a load.
+func load(data string, running instance) (loaded, error) {
+	keys, err := loadDevKeys(data)
+	if err != nil {
+		return loaded{}, err
+	}
+	if keys == nil {
+		return loaded{}, usagef("the server on %s has no development key, and the load needs a token for every user it makes up; start it with 'godwit serve --dev'", data)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return loaded{}, err
+	}
+	return loaded{running, bench.Target{
+		Addr:       running.Listen,
+		Token:      func(user string) (string, error) { return keys.sign(running, user, time.Hour) },
+		PID:        running.PID,
+		MetricsURL: "http://" + running.Admin + "/metrics",
+		DataDir:    data,
+		Durability: running.Durability,
+		Worker: func(ctx context.Context) *exec.Cmd {
+			return exec.CommandContext(ctx, exe, "bench", "worker", "--data", data)
+		},
+	}}, nil
+}
+
+// startServer starts a server on a directory of its own.
+func (s *scenario) startServer(ctx context.Context, connections int, progress io.Writer) (loaded, func() error, error) {
+	dir, err := os.MkdirTemp("", "godwit-bench-")
+	if err != nil {
+		return loaded{}, nil, err
+	}
+	remove := func() error { return os.RemoveAll(dir) }
+	args := slices.Clone(s.serverArgs)
+	if most := newSettings().server.Net.MaxConns; connections > most {
+		args = append(args, fmt.Sprintf("--max-connections=%d", connections))
+	}
+	child, err := startChild(ctx, s.program, dir, "127.0.0.1:0", args...)
+	if err != nil {
+		return loaded{}, nil, errors.Join(err, remove())
+	}
+	stop := func() error { return errors.Join(child.kill(), remove()) }
+	say(progress, "started a server on %s (%s), process %d\n", dir, report.LoadDisk(dir).FileSystem, child.PID)
+	found, err := load(dir, child.instance)
+	if err != nil {
+		return loaded{}, nil, errors.Join(err, stop())
+	}
+	return found, stop, nil
+}
+
+// newBenchWorker makes the command of the processes that a load is spread over.
+func newBenchWorker() *cobra.Command {
+	var data string
+	cmd := &cobra.Command{
+		Use:    "worker",
+		Short:  "Be one of several processes of a load (started by the others)",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			running, err := readInstance(instanceFile(data))
+			if err != nil {
+				return err
+			}
+			found, err := load(data, running)
+			if err != nil {
+				return err
+			}
+			return bench.ServeWorker(cmd.Context(), found.target, bench.Stdio())
+		},
+	}
+	cmd.Flags().StringVar(&data, "data", "", "data directory of the server")
+	return cmd
+}
+
+func newBenchDirect(program string) *cobra.Command {
+	var (
+		s      = scenario{program: program}
+		cfg    bench.LadderConfig
+		ladder bool
+	)
+	cmd := &cobra.Command{
+		Use:   "direct",
+		Short: "Pairs of users: one sends, the other receives",
+		Long: `Pairs of users, one sending to the other. Without --rate that is a closed loop:
+the next message goes out when one of the window was both acked and received.
+With --rate messages leave when they are meant to, and their latencies count
+from then on, whether or not the server kept up. --ladder finds the highest rate
+at which the p99 of delivery stays under --p99.`,
+		Example: `  godwit bench direct --pairs 64 --window 8
+  godwit bench direct --pairs 512 --rate 20000 --sessions 10000
+  godwit bench direct --pairs 512 --ladder --p99 5ms --html ladder.html`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if ladder && !cmd.Flags().Changed("for") {
+				cfg.For = 3 * time.Second
+			}
+			return s.run(cmd, 2*cfg.Pairs+cfg.Sessions, func(ctx context.Context, target bench.Target, progress io.Writer) (*report.Report, error) {
+				cfg.Target, cfg.Progress = target, progress
+				if ladder {
+					return bench.Ladder(ctx, cfg)
+				}
+				return bench.Direct(ctx, cfg.DirectConfig)
+			})
+		},
+	}
+	fs := cmd.Flags()
+	fs.IntVar(&cfg.Pairs, "pairs", 1, "sending users")
+	fs.IntVar(&cfg.Window, "window", 0, "messages under way per pair (default 1; at a rate 4,096 over all, at most 64 each)")
+	fs.IntVar(&cfg.Size, "size", 256, "body in bytes")
+	fs.Float64Var(&cfg.Rate, "rate", 0, "messages a second over all pairs; 0 = as many as the windows allow")
+	fs.BoolVar(&cfg.Even, "even", false, "space the messages of --rate evenly, not at random")
+	fs.BoolVar(&ladder, "ladder", false, "find the highest rate; --rate is where to begin (default 2000)")
+	fs.DurationVar(&cfg.P99, "p99", 5*time.Millisecond, "what the p99 of delivery may be with --ladder")
+	fs.IntVar(&cfg.Sessions, "sessions", 0, "users beside the pairs who are online and silent")
+	fs.Float64Var(&cfg.PerSecond, "per-second", 2000, "connections a second at the beginning")
+	fs.DurationVar(&cfg.Heartbeat, "heartbeat", time.Minute, "interval that sessions ask for")
+	fs.DurationVar(&cfg.Warmup, "warmup", time.Second, "time before measuring")
+	fs.DurationVar(&cfg.For, "for", 10*time.Second, "time measured (with --ladder: for each step; default 3s)")
+	spread(fs, &cfg.Loops, &cfg.Processes)
+	s.flags(fs)
+	return cmd
+}
+
+// spread adds the flags that spread a load over this machine.
+func spread(fs *pflag.FlagSet, loops, processes *int) {
+	fs.IntVar(loops, "loops", 0, "event loops of the load in each process; 0 = half of the processors")
+	fs.IntVar(processes, "processes", 0, "processes of the load; 0 = as many as the limit of open files makes necessary")
+}
+
+func newBenchConnect(program string) *cobra.Command {
+	var (
+		s   = scenario{program: program}
+		cfg bench.ConnectConfig
+	)
+	cmd := &cobra.Command{
+		Use:     "connect",
+		Short:   "Many idle sessions: how fast they connect and what they cost",
+		Example: `  godwit bench connect --sessions 10000`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return s.run(cmd, cfg.Sessions, func(ctx context.Context, target bench.Target, progress io.Writer) (*report.Report, error) {
+				cfg.Target, cfg.Progress = target, progress
+				return bench.Connect(ctx, cfg)
+			})
+		},
+	}
+	fs := cmd.Flags()
+	fs.IntVar(&cfg.Sessions, "sessions", 1000, "users to connect")
+	fs.Float64Var(&cfg.PerSecond, "per-second", 2000, "connection attempts a second")
+	fs.DurationVar(&cfg.Heartbeat, "heartbeat", time.Minute, "interval that sessions ask for")
+	fs.DurationVar(&cfg.Hold, "hold", 10*time.Second, "how long to hold them while the server's processor time is taken; its memory is read then")
+	spread(fs, &cfg.Loops, &cfg.Processes)
+	s.flags(fs)
+	return cmd
 }

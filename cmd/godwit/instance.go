@@ -22,6 +22,10 @@ type instance struct {
 	Issuer    string `json:"issuer"`
 	Audience  string `json:"audience"`
 	Dev       bool   `json:"dev"`
+	// Durability says in words when a message is acked.
+	Durability string `json:"durability"`
+	// Settings are the knobs that were set, as flags, without secrets.
+	Settings []string `json:"settings,omitempty"`
 }
 
 // instanceFile is the path of the file in a data directory.

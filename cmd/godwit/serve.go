@@ -116,6 +116,7 @@ func serve(ctx context.Context, s *settings, dev bool, ready, program string, st
 	self := instance{
 		PID: os.Getpid(), Listen: srv.Addr(), Admin: srv.AdminAddr(), Dev: dev,
 		Algorithm: s.server.Auth.Algorithm, Issuer: s.server.Auth.Issuer, Audience: s.server.Auth.Audience,
+		Durability: s.durability(), Settings: s.changed(),
 	}
 	if err := self.write(ready); err != nil {
 		return errors.Join(err, srv.Close())

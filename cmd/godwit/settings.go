@@ -2,10 +2,12 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -204,6 +206,25 @@ func (s *settings) keys() (*session.KeySet, error) {
 		return set, nil
 	}
 	return nil, nil
+}
+
+// durability says in words when a message is acked.
+func (s *settings) durability() string {
+	if s.server.Store.Durability == msgstore.Interval {
+		return fmt.Sprintf("an ack does not wait for the disk, which is synced every %v", s.server.Store.SyncInterval)
+	}
+	return "on disk before each ack (fdatasync, shared by the messages that wait for it)"
+}
+
+// changed are the knobs that were set, as flags. Secrets are left out, and what
+// says where the server is, not how it works.
+func (s *settings) changed() (flags []string) {
+	for _, k := range s.knobs.Knobs() {
+		if k.Source().Origin != knob.FromDefault && !k.Secret && !slices.Contains([]string{"listen", "admin", "data"}, k.Name) {
+			flags = append(flags, "--"+k.Name+"="+k.Value.String())
+		}
+	}
+	return flags
 }
 
 // storeDir is the store's directory within a data directory: msgstore wants

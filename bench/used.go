@@ -1,0 +1,48 @@
+package bench
+
+import (
+	"time"
+
+	"github.com/godwit-im/godwit/bench/report"
+)
+
+// used is what the server and the load took of the machine.
+type used struct {
+	server, load time.Duration // processor time
+	written      int64         // by the server, in bytes
+	known        bool          // the server's process is
+}
+
+// use is what they have taken since their start. A process that can't be read
+// has ended, which shows elsewhere.
+func (t *Target) use(load []int) used {
+	u := used{known: t.PID != 0}
+	if server, err := report.ReadProcess(t.PID); u.known && err == nil {
+		u.server, u.written = server.CPU, server.WrittenBytes
+	}
+	for _, pid := range load {
+		if p, err := report.ReadProcess(pid); err == nil {
+			u.load += p.CPU
+		}
+	}
+	return u
+}
+
+func (u used) since(before used) used {
+	return used{server: u.server - before.server, load: u.load - before.load, written: u.written - before.written, known: u.known}
+}
+
+// addTo adds the figures for each of n things that were done, which what names.
+func (u used) addTo(r *report.Report, n int64, what string) {
+	if n == 0 {
+		return
+	}
+	each := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 / float64(n) }
+	if u.known {
+		r.Add(
+			report.Lower("server's processor time per "+what, "µs", each(u.server)),
+			report.Lower("server's writes per "+what, "B", float64(u.written)/float64(n)),
+		)
+	}
+	r.Add(report.Lower("load's processor time per "+what, "µs", each(u.load)))
+}
