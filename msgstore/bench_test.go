@@ -205,3 +205,39 @@ func BenchmarkRead(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkOpen closes and opens a store with most of a memtable, written since
+// the last flush.
+func BenchmarkOpen(b *testing.B) {
+	opts := DefaultOptions()
+	opts.Dir = b.TempDir()
+	opts.MinFree = 0
+	opts.Durability = Interval
+	rnd := rand.New(rand.NewPCG(1, 1))
+	s := open(b, opts)
+	index := make([]uint64, s.Partitions())
+	var closing, opening time.Duration
+	n := 0
+	for b.Loop() {
+		for s.flushes.filled.Load() < opts.MemTableBytes*3/4 {
+			tx := s.Begin()
+			for range 1000 {
+				n++
+				from, to := benchUsers(rnd.IntN(benchConversations))
+				benchSend(b, s, tx, index, from, to, n, benchBody(rnd))
+			}
+			if err := tx.Commit(); err != nil {
+				b.Fatal(err)
+			}
+		}
+		began := time.Now()
+		closeStore(b, s)
+		closing += time.Since(began)
+		began = time.Now()
+		s = open(b, opts)
+		opening += time.Since(began)
+	}
+	closeStore(b, s)
+	b.ReportMetric(float64(closing.Milliseconds())/float64(b.N), "close-ms")
+	b.ReportMetric(float64(opening.Milliseconds())/float64(b.N), "open-ms")
+}

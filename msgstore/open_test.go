@@ -231,3 +231,25 @@ func TestPartitions(t *testing.T) {
 		}
 	}
 }
+
+// An orderly end leaves nothing in the log, so the next start has nothing to
+// replay.
+func TestCloseFlushes(t *testing.T) {
+	disk := vfs.NewMem()
+	opts := memOptions(t, disk)
+	s := open(t, opts)
+	id := fill(t, s, 100)
+	closeStore(t, s)
+	files, err := disk.List(opts.Dir)
+	check(t, err)
+	for _, f := range files {
+		if strings.HasSuffix(f, ".log") {
+			check(t, disk.Remove(disk.PathJoin(opts.Dir, f)))
+		}
+	}
+	s = open(t, opts)
+	defer closeStore(t, s)
+	if h, _, err := s.Head(id); err != nil || h.Seq != 100 {
+		t.Errorf("without the log the head is %+v, %v", h, err)
+	}
+}

@@ -74,11 +74,26 @@ type partition struct {
 	recent recentIDs
 }
 
-// Close syncs what is committed and closes the store. No other method may be
-// running or called afterwards, and no Tx be in progress.
+// closeFlush is how long Close waits for the memtables to become files. On a
+// full disk that takes forever.
+const closeFlush = 10 * time.Second
+
+// Close syncs what is committed and closes the store. It flushes the memtables
+// first, so that the next Open has no log to replay, unless that takes more than
+// 10 s. No other method may be running or called afterwards, and no Tx be in
+// progress.
 func (s *Store) Close() error {
 	close(s.closing)
 	s.running.Wait()
+	if done, err := s.db.AsyncFlush(); err != nil {
+		s.opts.Logger.Warn("the store is closed without a flush", "err", err)
+	} else {
+		select {
+		case <-done:
+		case <-time.After(closeFlush):
+			s.opts.Logger.Warn("the store is closed without a flush", "after", closeFlush)
+		}
+	}
 	err := s.db.Close()
 	if err == nil && s.opts.Durability == Interval {
 		err = s.keepEpoch() // all is synced now
