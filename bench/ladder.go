@@ -10,7 +10,8 @@ import (
 
 // LadderConfig describes the search for the highest rate at which delivery
 // stays within a bound: measurements of Direct.For each, at twice the rate each
-// time until one is too much, then halfway between the best and the worst.
+// time until one is too much, then halfway between the best and the lowest that
+// was too much. A rate is too much when it was so in two measurements.
 type LadderConfig struct {
 	DirectConfig               // its Rate is where to begin; default 2000
 	P99          time.Duration // the bound of send → delivery; default 5 ms
@@ -43,20 +44,24 @@ func Ladder(ctx context.Context, cfg LadderConfig) (*report.Report, error) {
 	}
 	defer run.close()
 	var best *measured
-	err = climb(cfg.Rate, cfg.Within, func(rate float64) (bool, error) {
-		fmt.Fprintf(orDiscard(cfg.Progress), "%.0f msgs/s:\n", rate)
-		m, err := run.measure(ctx, rate)
-		if err != nil {
-			return false, err
+	// A machine hiccups: a rate is too much when it was twice.
+	err = climb(cfg.Rate, cfg.Within, func(rate float64) (good bool, err error) {
+		var p report.Latency
+		for range 2 {
+			fmt.Fprintf(orDiscard(cfg.Progress), "%.0f msgs/s:\n", rate)
+			m, err := run.measure(ctx, rate)
+			if err != nil {
+				return false, err
+			}
+			p = m.delivery.Latency()
+			// Within the bound or not, who has not sent what was due falls behind.
+			if p.Count > 0 && micros(p.P99) <= cfg.P99 && m.total.Unsent <= p.Count/20 {
+				best, good = m, true
+				break
+			}
 		}
-		p := m.delivery.Latency()
 		r.Add(report.Lower(fmt.Sprintf("delivery p50 at %.0f msgs/s", rate), "ms", float64(p.P50)/1000),
 			report.Lower(fmt.Sprintf("delivery p99 at %.0f msgs/s", rate), "ms", float64(p.P99)/1000))
-		// Within the bound or not, who has not sent what was due falls behind.
-		good := p.Count > 0 && micros(p.P99) <= cfg.P99 && m.total.Unsent <= p.Count/20
-		if good {
-			best = m
-		}
 		return good, nil
 	})
 	r.Duration = time.Since(r.Start)
