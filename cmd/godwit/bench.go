@@ -7,7 +7,9 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -59,14 +61,20 @@ func (s *scenario) run(cmd *cobra.Command, connections int, f func(context.Conte
 	if err != nil {
 		return err
 	}
-	ctx, progress := cmd.Context(), cmd.ErrOrStderr()
+	// A server and processes that were started must not outlive the command.
+	ctx, stopSignals := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+	defer stopSignals()
+	progress := cmd.ErrOrStderr()
 	found, stop, err := s.findServer(ctx, connections, progress)
 	if err != nil {
 		return err
 	}
 	r, err := f(ctx, found.target, progress)
+	if ctx.Err() != nil {
+		return errors.Join(errors.New("interrupted"), stop())
+	}
 	if err := errors.Join(err, stop()); err != nil {
-		return benchError(err)
+		return err
 	}
 	r.Flags = reportFlags(cmd.Flags(), found.Settings)
 	if err := s.write(cmd.OutOrStdout(), r, base); err != nil {
@@ -131,14 +139,6 @@ func reportFlags(fs *pflag.FlagSet, server []string) (flags []report.Flag) {
 		flags = append(flags, report.Flag{Name: "server", Value: setting})
 	}
 	return flags
-}
-
-// benchError words an interrupt.
-func benchError(err error) error {
-	if errors.Is(err, context.Canceled) {
-		return errors.New("interrupted")
-	}
-	return err
 }
 
 // loaded is the server under load.
