@@ -25,12 +25,13 @@ var allowed = map[string][]string{
 	"sdk-go":       {"protocol", "protocol/pb"},
 	// A server for the SDK's tests.
 	"sdk-go/internal/fakeserver": {"protocol", "protocol/pb"},
-	"bench":                      {"protocol", "protocol/pb", "bench/client", "bench/fleet", "bench/report"},
+	"bench":                      {"protocol", "protocol/pb", "bench/client", "bench/fill", "bench/fleet", "bench/report"},
 	"bench/client":               {"protocol", "protocol/pb", "bench/fleet"},
 	"bench/report":               {},
 	"bench/ceiling":              {"protocol", "protocol/pb", "msgstore", "netpoll", "bench/fleet", "bench/report"},
 	// The checker shares no code with what it checks.
 	"bench/fleet":    {},
+	"bench/fill":     {"protocol", "protocol/pb", "msgstore", "chat", "bench/client"},
 	"bench/journal":  {},
 	"bench/fanout":   {"protocol", "protocol/pb", "session", "netpoll", "chat", "delivery"},
 	"bench/node":     {},

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -59,16 +60,29 @@ func (d *Draft) Append(dst []byte, request uint32, count uint32, now time.Durati
 	dst = append(dst, d.frame...)
 	frame := dst[start:]
 	binary.BigEndian.PutUint32(frame[4:], request)
+	body := frame[d.bodyAt:]
+	writeBody(body, d.seed, count, now)
+	copy(frame[d.idAt:d.idAt+countDigits], body)
+	return dst
+}
+
+// AppendBody appends the body alone, of size bytes: for what puts messages into
+// a store by another way than a SEND.
+func AppendBody(dst []byte, sender string, count uint32, now time.Duration, size int) []byte {
+	start := len(dst)
+	dst = slices.Grow(dst, size)[:start+size]
+	writeBody(dst[start:], seed(sender), count, now)
+	return dst
+}
+
+func writeBody(body []byte, seed uint64, count uint32, now time.Duration) {
 	var stamp [StampSize / 2]byte
 	binary.BigEndian.PutUint32(stamp[:], count)
 	binary.BigEndian.PutUint64(stamp[countDigits/2:], uint64(now))
-	body := frame[d.bodyAt:]
 	hex.Encode(body, stamp[:])
-	copy(frame[d.idAt:d.idAt+countDigits], body)
 	for rest := body[StampSize:]; len(rest) > 0; {
-		rest = rest[copy(rest, passage(d.seed, count)):]
+		rest = rest[copy(rest, passage(seed, count)):]
 	}
-	return dst
 }
 
 // readBody checks a body against what Draft makes for a seed and a count, and
