@@ -37,7 +37,7 @@ var allowed = map[string][]string{
 	"bench/node":     {},
 	"bench/e2e":      {},
 	"bench/crash":    {"protocol", "sdk-go", "bench/journal", "bench/node"},
-	"cmd/godwit":     {"protocol", "protocol/pb", "msgstore", "session", "server", "sdk-go", "bench", "bench/report", "cmd/godwit/internal/knob"},
+	"cmd/godwit":     {"protocol", "protocol/pb", "msgstore", "session", "server", "sdk-go", "bench", "bench/ceiling", "bench/fill", "bench/report", "cmd/godwit/internal/knob"},
 	"bench/sessions": {"protocol/pb", "session"},
 	// What configures everything knows nothing.
 	"cmd/godwit/internal/knob": {},

@@ -60,6 +60,12 @@ func ReadServer(ctx context.Context, metricsURL string) (v Version, procs int, e
 	return v, int(values["go_sched_gomaxprocs_threads"]), nil
 }
 
+// ReadMetrics reads a server's metrics: the values by the series as written, and
+// summed up by the name alone.
+func ReadMetrics(ctx context.Context, metricsURL string) (map[string]float64, error) {
+	return scrape(ctx, metricsURL)
+}
+
 // label finds a value in `go="go1.26",version="v1"}`. Escapes in it stay.
 func label(labels, name string) string {
 	for _, part := range strings.Split(strings.TrimSuffix(labels, "}"), ",") {

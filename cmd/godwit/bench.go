@@ -32,7 +32,7 @@ The server is the one that runs on --data with a development key. Where --data
 is left out and none runs on the default directory, a server is started on a
 directory of its own, which is removed in the end.`,
 	}
-	cmd.AddCommand(newBenchDirect(program), newBenchConnect(program), newBenchWorker())
+	cmd.AddCommand(newBenchDirect(program), newBenchConnect(program), newBenchFill(), newBenchSync(program), newBenchStart(program), newBenchWorker())
 	return cmd
 }
 
