@@ -32,8 +32,16 @@ type Handler interface {
 type Device struct {
 	User, Name string
 	Handler    Handler
+	// FirstFlight, where not nil, is called when CONNECT is about to be written,
+	// to add requests that leave with it: it may call Request. When the CONNECT
+	// is refused they are not answered, and those of the next attempt are new.
+	FirstFlight func(d *Device)
+	// ReceiveBuffer is that of the connections' sockets, see fleet.Dialing.
+	ReceiveBuffer int
 	// Accepted is the server's answer to CONNECT; nil before the first.
 	Accepted *pb.Connected
+	// Attempts counts the dials so far, with those that were refused.
+	Attempts int
 
 	pool      *Pool
 	conn      *fleet.Conn // nil = none
@@ -96,7 +104,8 @@ func (d *Device) Connect() {
 func (d *Device) dial() {
 	d.dialled = d.Now()
 	d.cause = nil
-	conn, err := d.pool.loop.Dial(fleet.Dialing{Addr: d.pool.server.Addr, Source: d.pool.source()}, d)
+	d.Attempts++
+	conn, err := d.pool.loop.Dial(fleet.Dialing{Addr: d.pool.server.Addr, Source: d.pool.source(), ReceiveBuffer: d.ReceiveBuffer}, d)
 	if err != nil {
 		d.Handler.OnClosed(d, err)
 		return
@@ -115,6 +124,9 @@ func (d *Device) OnOpen(*fleet.Conn) {
 		HeartbeatMs: uint32(d.pool.server.Heartbeat.Milliseconds()),
 		Client:      clientName,
 	}), d.Now())
+	if d.FirstFlight != nil {
+		d.FirstFlight(d)
+	}
 }
 
 // OnData implements fleet.Handler.
@@ -185,7 +197,7 @@ func (d *Device) OnClose(_ *fleet.Conn, err error) {
 		}
 	}
 	if errors.Is(err, io.EOF) && connected {
-		err = fmt.Errorf("the server closed the connection of %s without a word", d.User)
+		err = fmt.Errorf("the server closed the connection of %s without a word: %w", d.User, err)
 	}
 	d.Handler.OnClosed(d, err)
 }

@@ -68,7 +68,7 @@ func (e *events) OnFrame(_ *Device, f protocol.Frame) error { return Expect(f, p
 func (e *events) OnClosed(_ *Device, err error)             { e.closed <- err }
 
 // dial has bob connect to a server and returns what he is told.
-func dial(t *testing.T, server *net.TCPAddr, heartbeat time.Duration) (e *events, pool *Pool) {
+func dial(t *testing.T, server *net.TCPAddr, heartbeat time.Duration, change ...func(*Device)) (e *events, pool *Pool) {
 	t.Helper()
 	f, err := fleet.New(1)
 	if err != nil {
@@ -78,7 +78,11 @@ func dial(t *testing.T, server *net.TCPAddr, heartbeat time.Duration) (e *events
 	e = &events{connected: make(chan *Device, 10), closed: make(chan error, 10)}
 	f.Each(func(l *fleet.Loop) {
 		pool = NewPool(l, Server{Addr: server.AddrPort(), Token: func(string) (string, error) { return "token", nil }, Heartbeat: heartbeat})
-		pool.Add("bob", "phone", e).Connect()
+		bob := pool.Add("bob", "phone", e)
+		for _, f := range change {
+			f(bob)
+		}
+		bob.Connect()
 	})
 	return e, pool
 }
@@ -110,6 +114,30 @@ func TestRefusedForNow(t *testing.T) {
 	wait(t, e.connected)
 	if n := pool.Refused(); n != 2 {
 		t.Errorf("refused %d times", n)
+	}
+}
+
+// TestFirstFlight has a server that refuses bob once, and then says nothing
+// until his PING has come as well.
+func TestFirstFlight(t *testing.T) {
+	var connect protocol.Frame
+	e, pool := dial(t, fakeServer(t, func(n int, f protocol.Frame) []byte {
+		switch {
+		case n == 0:
+			return protocol.AppendError(nil, 0, protocol.Errorf(pb.Code_CODE_RATE_LIMITED, "later"))
+		case f.Type == protocol.TypeConnect:
+			connect = protocol.Frame{Request: f.Request}
+			return []byte{}
+		}
+		return protocol.AppendHeader(connected(connect, "bob"), protocol.TypePong, f.Request, 0)
+	}), time.Hour, func(bob *Device) {
+		bob.FirstFlight = func(d *Device) { d.Request(protocol.TypePing, nil) }
+	})
+	bob := wait(t, e.connected)
+	attempts := make(chan int, 1)
+	pool.Loop().Post(func() { attempts <- bob.Attempts })
+	if n := wait(t, attempts); n != 2 {
+		t.Errorf("%d attempts, want 2", n)
 	}
 }
 

@@ -148,8 +148,24 @@ func (in *Inbox) Pull(c *Conversation) {
 	in.ask(c, &pb.Pull{Conversation: c.ID, From: c.Next})
 }
 
-// IsPulling reports whether an answer to a PULL is due.
-func (in *Inbox) IsPulling() bool { return len(in.pulls) > 0 }
+// Head takes the newest seq that the server says a conversation has, in a
+// SYNCED say, and pulls what is missing up to it.
+func (in *Inbox) Head(c *Conversation, seq uint64) {
+	if seq >= c.Next {
+		in.missing(c, seq)
+	}
+}
+
+// IsPulling reports whether an answer to a PULL is due, or a PULL that the
+// server refused for now is to be repeated.
+func (in *Inbox) IsPulling() bool {
+	for _, c := range in.all {
+		if c.pulling {
+			return true
+		}
+	}
+	return false
+}
 
 func (in *Inbox) ask(c *Conversation, p *pb.Pull) {
 	c.pulling, c.asked = true, c.seen
@@ -185,12 +201,10 @@ func (in *Inbox) heads(f protocol.Frame) error {
 	}
 	for _, h := range heads.Heads {
 		c, known := in.all[h.Conversation]
-		switch {
-		case !known:
+		if !known {
 			return violation("%s: a head of %s came, which it did not expect", in.device.User, h.Conversation)
-		case h.Seq >= c.Next:
-			in.missing(c, h.Seq)
 		}
+		in.Head(c, h.Seq)
 	}
 	return nil
 }

@@ -123,6 +123,34 @@ func TestInboxNotices(t *testing.T) {
 	}
 }
 
+// TestInboxHead has bob's inbox told of a seq by other means than a frame of
+// its own.
+func TestInboxHead(t *testing.T) {
+	onBob(t, func(bob *Device) {
+		inbox := NewInbox(bob, bodySize, func(*Conversation, Delivery) {})
+		c := inbox.Add("alice", 8)
+		if inbox.Head(c, 7); inbox.IsPulling() {
+			t.Error("pulls what it has")
+		}
+		if inbox.Head(c, 8); !inbox.IsPulling() {
+			t.Error("does not pull what is missing")
+		}
+		refused := frame(t, protocol.TypeError, 1, &pb.Error{Code: pb.Code_CODE_BUSY, RetryAfterMs: 1e6})
+		if _, err := inbox.OnFrame(refused); err != nil || !inbox.IsPulling() {
+			t.Errorf("does not mean to pull again what was refused for now (%v)", err)
+		}
+		inbox.Forget()
+		if inbox.IsPulling() {
+			t.Error("still pulls when the connection is gone")
+		}
+		inbox.Head(c, 8)
+		var broken *Violation
+		if _, err := inbox.OnFrame(frame(t, protocol.TypePulled, 2, &pb.Pulled{})); !errors.As(err, &broken) {
+			t.Errorf("the message is not there: %v", err)
+		}
+	})
+}
+
 // TestInboxOwn has alice's inbox see her own messages, as acks and in pages.
 func TestInboxOwn(t *testing.T) {
 	onBob(t, func(bob *Device) {
