@@ -28,6 +28,10 @@ type Target struct {
 	DataDir string
 	// Durability says in words when the server calls a message stored.
 	Durability string
+	// Restart kills the server and starts it again with the same data and
+	// address, and returns what has changed of the target when that is ready. nil
+	// where the server is somebody else's.
+	Restart func(ctx context.Context) (Target, error)
 	// Worker returns the command of another process of the load, which calls
 	// ServeWorker on its standard input and output with the same target. nil
 	// leaves the load to one process.

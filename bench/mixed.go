@@ -1,0 +1,335 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/godwit-im/godwit/bench/client"
+	"github.com/godwit-im/godwit/bench/report"
+	"github.com/godwit-im/godwit/protocol"
+	"github.com/godwit-im/godwit/protocol/pb"
+)
+
+// MixedConfig describes what people do on an ordinary day, at a set rate: chat
+// with friends, mark what they have read, look who is online, lose the
+// connection and come back. Everything happens at random times (Poisson
+// processes), and a latency begins when the thing was meant to happen, so that
+// a server that stalls is not spared.
+//
+// There are direct conversations alone; groups join when the server has them.
+type MixedConfig struct {
+	Target
+	People  int // who do things; default 1,000
+	Friends int // of each, with whom there is a conversation; even, default 6
+	Idle    int // who are only there; default 1,000
+	// Messages, Looks are how many a second, of all people together; defaults
+	// 1,000 and 100.
+	Messages, Looks float64
+	// Marks is the share of messages after which the receiver marks the
+	// conversation as read; default 0.3.
+	Marks float64
+	// Returns is the share of people who lose the connection in a minute and
+	// come back after up to Slack; defaults 0.5 and 500 ms.
+	Returns float64
+	Slack   time.Duration
+
+	Size        int           // of bodies in bytes; default 256
+	PerSecond   float64       // connections, at the start; default 2,000
+	Heartbeat   time.Duration // default 60 s
+	Warmup, For time.Duration // defaults 2 s and 30 s
+	Loops       int           // default half of the processors
+	// Progress, where not nil, gets a line a second.
+	Progress io.Writer
+}
+
+func (c *MixedConfig) withDefaults() error {
+	set(&c.People, 1000)
+	set(&c.Friends, 6)
+	set(&c.Idle, 1000)
+	set(&c.Messages, 1000)
+	set(&c.Looks, 100)
+	set(&c.Marks, 0.3)
+	set(&c.Returns, 0.5)
+	set(&c.Slack, 500*time.Millisecond)
+	set(&c.Size, 256)
+	set(&c.PerSecond, 2000)
+	set(&c.Heartbeat, time.Minute)
+	set(&c.Warmup, 2*time.Second)
+	set(&c.For, 30*time.Second)
+	set(&c.Loops, defaultLoops())
+	switch {
+	case c.Messages < 0 || c.Looks < 0 || c.Returns < 0 || c.Slack < 0 || c.Idle < 0 || c.PerSecond < 0 || c.Heartbeat < 0 ||
+		c.Warmup < 0 || c.For < 0 || c.Loops < 1 || c.Size < client.StampSize:
+		return fmt.Errorf("bench: want positive numbers and bodies of at least %d bytes", client.StampSize)
+	case c.Marks < 0 || c.Marks > 1:
+		return fmt.Errorf("bench: want a share of messages that are marked from 0 to 1")
+	case c.Friends < 2 || c.Friends%2 != 0 || c.Friends > maxFriends || c.People/c.Loops <= c.Friends:
+		return fmt.Errorf("bench: want an even number of friends up to %d, and more people than that on each loop", maxFriends)
+	}
+	return nil
+}
+
+// Connections is how many the run holds.
+func (c *MixedConfig) Connections() int {
+	d := *c
+	_ = d.withDefaults() // what is wrong is found when it runs
+	return d.People + d.Idle
+}
+
+// maxFriends is how many users a WHO may name.
+const maxFriends = 100
+
+// isIdle is the group of people who do nothing.
+const isIdle = 1
+
+// mixed is a run.
+type mixed struct {
+	cfg   MixedConfig
+	town  town
+	parts []*mixedLoop
+	begun time.Time
+	kinds []*report.Histogram // by kind
+	done  [kinds]atomic.Int64 // what was measured of each kind
+	usage report.Usage
+}
+
+// The kinds of what is done.
+const (
+	sendToAck = iota
+	sendToDelivery
+	mark
+	look
+	comeback
+	kinds
+)
+
+// mixedLoop is a loop's part.
+type mixedLoop struct {
+	run     *mixed
+	loop    *townLoop
+	active  []*person
+	kinds   [kinds]*report.Recorder
+	traffic []*arrivals
+	// What was meant to happen in [from, until) is measured.
+	from, until time.Duration
+	lost        map[*person]time.Duration // when
+}
+
+// Mixed runs it.
+func Mixed(ctx context.Context, cfg MixedConfig) (*report.Report, error) {
+	if err := cfg.withDefaults(); err != nil {
+		return nil, err
+	}
+	m := &mixed{cfg: cfg, begun: time.Now(), parts: make([]*mixedLoop, cfg.Loops)}
+	for _, name := range []string{"send → ack", "send → delivery", "MARK → MARKED", "WHO → PRESENT", "lost → connected and synced"} {
+		m.kinds = append(m.kinds, report.NewHistogram(name))
+	}
+	m.town = town{size: cfg.Size, heartbeat: cfg.Heartbeat, slack: cfg.Slack}
+	if err := startTown(ctx, &m.cfg.Target, &m.town, cfg.Loops, cfg.Connections(), m.populate); err != nil {
+		return nil, err
+	}
+	defer m.town.load.close()
+	r := cfg.report(ctx, "mixed")
+	sampler := cfg.sample(m.begun)
+	stop := every(time.Second, m.progress)
+	err := m.run()
+	stop()
+	m.usage = sampler.Stop()
+	if err := violated(r, err); err != nil {
+		return nil, err
+	}
+	r.Duration = time.Since(m.begun)
+	m.fill(r)
+	return r, nil
+}
+
+// populate makes a loop's people. Friends are the next ones in a circle, which
+// gives everybody as many on either side.
+func (m *mixed) populate(l *townLoop) {
+	part := &mixedLoop{run: m, loop: l, lost: map[*person]time.Duration{}}
+	for i, h := range m.kinds {
+		part.kinds[i] = h.Recorder()
+	}
+	m.parts[l.number] = part
+	first, n := split(m.cfg.People, m.cfg.Loops, l.number)
+	for i := range n {
+		part.active = append(part.active, l.newPerson(first+i))
+	}
+	for i, p := range part.active {
+		for k := range m.cfg.Friends / 2 {
+			friend := part.active[(i+k+1)%n]
+			p.writesTo(friend)
+			friend.writesTo(p)
+		}
+	}
+	first, n = split(m.cfg.Idle, m.cfg.Loops, l.number)
+	for i := range n {
+		l.newPerson(idleUsers + first + i).group = isIdle
+	}
+	l.on.acked, l.on.delivered, l.on.caughtUp = part.onAcked, part.onDelivered, part.onCaughtUp
+}
+
+// measures records how long something took that was meant to happen at due.
+func (part *mixedLoop) measure(kind int, due time.Duration) {
+	if due >= part.from && due < part.until {
+		part.kinds[kind].Record(part.loop.pool.Loop().Now() - due)
+		part.run.done[kind].Add(1)
+	}
+}
+
+func (part *mixedLoop) onAcked(_ *chat, due time.Duration) { part.measure(sendToAck, due) }
+
+func (part *mixedLoop) onDelivered(p *person, c *client.Conversation, got client.Delivery) {
+	part.measure(sendToDelivery, got.Sent)
+	if part.loop.random.Float64() < part.run.cfg.Marks && p.device.IsConnected() {
+		part.mark(p, c, p.now())
+	}
+}
+
+func (part *mixedLoop) onCaughtUp(p *person) {
+	if due, was := part.lost[p]; was {
+		delete(part.lost, p)
+		part.measure(comeback, due)
+	}
+}
+
+// mark has p have read what it has of a conversation.
+func (part *mixedLoop) mark(p *person, c *client.Conversation, due time.Duration) {
+	read := c.Next - 1
+	p.ask(protocol.TypeMark, &pb.Mark{Conversation: c.ID, ReadSeq: read}, func(f protocol.Frame) error {
+		if err := client.Expect(f, protocol.TypeMarked); err != nil {
+			wait, err := p.again(err)
+			if err == nil {
+				p.later(wait, func() { part.mark(p, c, due) })
+			}
+			return err
+		}
+		var marked pb.Marked
+		if err := protocol.Decode(f, &marked); err != nil {
+			return err
+		}
+		if marked.ReadSeq < read || marked.DeliveredSeq < marked.ReadSeq {
+			return broken("%s: %s marked seq %d as read, and has read up to %d of %d delivered",
+				c.ID, p.device.User, read, marked.ReadSeq, marked.DeliveredSeq)
+		}
+		part.measure(mark, due)
+		return nil
+	})
+}
+
+// look has p ask which of its friends are online.
+func (part *mixedLoop) look(p *person, due time.Duration) {
+	if !p.device.IsConnected() {
+		return
+	}
+	var friends []string
+	var here []*person // connected when it asks
+	for _, c := range p.chats {
+		friends = append(friends, c.to.device.User)
+		if c.to.device.IsConnected() && c.conv.Next > 1 { // those without a conversation are nobody's business
+			here = append(here, c.to)
+		}
+	}
+	since := make([]time.Duration, len(here))
+	for i, friend := range here {
+		since[i] = friend.connected
+	}
+	p.ask(protocol.TypeWho, &pb.Who{Users: friends}, func(f protocol.Frame) error {
+		if err := client.Expect(f, protocol.TypePresent); err != nil {
+			wait, err := p.again(err)
+			if err == nil {
+				p.later(wait, func() { part.look(p, due) })
+			}
+			return err
+		}
+		var present pb.Present
+		if err := protocol.Decode(f, &present); err != nil {
+			return err
+		}
+		for _, user := range present.Online {
+			if !slices.Contains(friends, user) {
+				return broken("%s: the server says that %s is online, about whom it was not asked", p.device.User, user)
+			}
+		}
+		for i, friend := range here {
+			// One that has lost the connection since may be gone for the server.
+			if friend.connected == since[i] && !slices.Contains(present.Online, friend.device.User) {
+				return broken("%s: the server does not say that %s is online", p.device.User, friend.device.User)
+			}
+		}
+		part.measure(look, due)
+		return nil
+	})
+}
+
+// begin begins the day.
+func (part *mixedLoop) begin() {
+	l, cfg := part.loop, &part.run.cfg
+	part.from = l.pool.Loop().Now() + cfg.Warmup
+	part.until = part.from + cfg.For
+	share := float64(len(part.active)) / float64(cfg.People)
+	add := func(perSecond float64, f func(due time.Duration)) {
+		part.traffic = append(part.traffic, l.arrivals(perSecond, f))
+	}
+	anybody := func() *person { return part.active[l.random.IntN(len(part.active))] }
+	add(cfg.Messages*share, func(due time.Duration) { l.chats[l.random.IntN(len(l.chats))].write(due) })
+	add(cfg.Looks*share, func(due time.Duration) { part.look(anybody(), due) })
+	add(cfg.Returns*float64(len(part.active))/60, func(due time.Duration) {
+		if p := anybody(); p.device.IsConnected() {
+			part.lost[p] = due
+			p.losses = 0 // the network's doing, which says nothing of the server
+			p.device.Reset()
+		}
+	})
+}
+
+// run goes through the day.
+func (m *mixed) run() error {
+	if err := m.town.gather(m.cfg.PerSecond); err != nil {
+		return err
+	}
+	each := func(f func(part *mixedLoop)) { m.town.each(func(l *townLoop) { f(m.parts[l.number]) }) }
+	each((*mixedLoop).begin)
+	if err := sleep(m.town.load.ctx, m.cfg.Warmup+m.cfg.For); err != nil {
+		return err
+	}
+	each(func(part *mixedLoop) {
+		for _, a := range part.traffic {
+			a.stop()
+		}
+	})
+	return m.town.settled(settleTime)
+}
+
+func (m *mixed) progress() {
+	t := time.Since(m.begun)
+	for _, h := range m.kinds {
+		h.Tick(t)
+	}
+	count := func(of func(l *townLoop) *atomic.Int64) int64 { return m.town.count(of) }
+	fmt.Fprintf(orDiscard(m.cfg.Progress), "%4.0fs  %6d connected  %9d messages written  %9d delivered\n", t.Seconds(), m.town.connected(),
+		count(func(l *townLoop) *atomic.Int64 { return &l.written }), count(func(l *townLoop) *atomic.Int64 { return &l.delivered }))
+}
+
+// fill adds what was seen to the report.
+func (m *mixed) fill(r *report.Report) {
+	perSecond := func(kind int) float64 { return float64(m.done[kind].Load()) / m.cfg.For.Seconds() }
+	delivery := m.kinds[sendToDelivery].Latency()
+	r.Add(
+		report.Higher("messages delivered", "msgs/s", perSecond(sendToDelivery)).AsHeadline(),
+		report.Lower("p99 from send to delivery", "ms", float64(delivery.P99)/1000).AsHeadline(),
+		report.Higher("marks", "/s", perSecond(mark)),
+		report.Higher("looks who is online", "/s", perSecond(look)),
+		report.Higher("returns", "/s", perSecond(comeback)),
+		report.Lower("of all messages pulled", "", float64(m.town.count(func(l *townLoop) *atomic.Int64 { return &l.pulled }))),
+		report.Lower("requests refused for the moment", "", float64(m.town.count(func(l *townLoop) *atomic.Int64 { return &l.repeated }))),
+	)
+	for _, h := range m.kinds {
+		r.AddHistogram(h)
+	}
+	m.usage.AddTo(r)
+}
