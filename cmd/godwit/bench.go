@@ -32,7 +32,8 @@ The server is the one that runs on --data with a development key. Where --data
 is left out and none runs on the default directory, a server is started on a
 directory of its own, which is removed in the end.`,
 	}
-	cmd.AddCommand(newBenchDirect(program), newBenchConnect(program), newBenchFill(), newBenchSync(program), newBenchStart(program), newBenchWorker())
+	cmd.AddCommand(newBenchDirect(program), newBenchConnect(program), newBenchStorm(program), newBenchSlow(program), newBenchMixed(program),
+		newBenchSync(program), newBenchStart(program), newBenchFill(), newBenchWorker())
 	return cmd
 }
 
@@ -201,9 +202,14 @@ func (s *scenario) startServer(ctx context.Context, connections int, progress io
 	remove := func() error { return os.RemoveAll(dir) }
 	args := slices.Clone(s.serverArgs)
 	if most := newSettings().server.Net.MaxConns; connections > most {
-		args = append(args, fmt.Sprintf("--max-connections=%d", connections))
+		// At the front, so that --server may still say otherwise.
+		args = slices.Insert(args, 0, fmt.Sprintf("--max-connections=%d", connections))
 	}
-	child, err := startChild(ctx, s.program, dir, "127.0.0.1:0", args...)
+	addr, err := freeAddr(ctx)
+	if err != nil {
+		return loaded{}, nil, errors.Join(err, remove())
+	}
+	child, err := startChild(ctx, s.program, dir, addr, args...)
 	if err != nil {
 		return loaded{}, nil, errors.Join(err, remove())
 	}
@@ -212,6 +218,19 @@ func (s *scenario) startServer(ctx context.Context, connections int, progress io
 	found, err := load(dir, child.instance)
 	if err != nil {
 		return loaded{}, nil, errors.Join(err, stop())
+	}
+	found.target.Restart = func(context.Context) (bench.Target, error) {
+		err := child.kill()
+		if err != nil {
+			return bench.Target{}, err
+		}
+		again, err := startChild(ctx, s.program, dir, addr, args...)
+		if err != nil {
+			return bench.Target{}, err
+		}
+		child = again
+		found, err := load(dir, child.instance)
+		return found.target, err
 	}
 	return found, stop, nil
 }
