@@ -7,8 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
-	"syscall"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
