@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,7 +36,33 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if built.dir != "" {
+			_ = os.RemoveAll(built.dir)
+		}
+		os.Exit(code)
+	}))
+}
+
+// built is the server that the tests start: one binary for all of them.
+var built struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+// binary builds the server, the first time, and returns its path.
+func binary(tb testing.TB) string {
+	tb.Helper()
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "godwit-bench-test-"); built.err == nil {
+			built.err = (node.Build{}).To(tb.Context(), filepath.Join(built.dir, "godwit"))
+		}
+	})
+	if built.err != nil {
+		tb.Fatal(built.err)
+	}
+	return filepath.Join(built.dir, "godwit")
 }
 
 // targetOf is a server whose tokens are signed with the keys of a file.
@@ -66,10 +93,7 @@ func start(tb testing.TB, args ...string) Target {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	cfg := node.Config{Binary: filepath.Join(dir, "godwit"), Dir: filepath.Join(dir, "data"), Addr: addr, Args: args, Log: tb.Output()}
-	if err := (node.Build{}).To(tb.Context(), cfg.Binary); err != nil {
-		tb.Fatal(err)
-	}
+	cfg := node.Config{Binary: binary(tb), Dir: filepath.Join(dir, "data"), Addr: addr, Args: args, Log: tb.Output()}
 	server, err := node.Start(cfg)
 	if err != nil {
 		tb.Fatal(err)

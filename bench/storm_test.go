@@ -71,10 +71,7 @@ func restartable(t *testing.T, between func(dir string) error) (target Target) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := node.Config{Binary: filepath.Join(dir, "godwit"), Dir: filepath.Join(dir, "data"), Addr: addr, Log: t.Output()}
-	if err := (node.Build{}).To(t.Context(), cfg.Binary); err != nil {
-		t.Fatal(err)
-	}
+	cfg := node.Config{Binary: binary(t), Dir: filepath.Join(dir, "data"), Addr: addr, Log: t.Output()}
 	var server *node.Node
 	run := func(ctx context.Context) (Target, error) {
 		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)

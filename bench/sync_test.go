@@ -14,18 +14,9 @@ import (
 	"github.com/godwit-im/godwit/protocol"
 )
 
-// buildServer builds the binary that the tests start.
-func buildServer(t *testing.T) string {
-	t.Helper()
-	binary := filepath.Join(t.TempDir(), "godwit")
-	if err := (node.Build{}).To(t.Context(), binary); err != nil {
-		t.Fatal(err)
-	}
-	return binary
-}
-
 // serving returns a function that starts a server on the data directory dir.
-func serving(t *testing.T, binary, dir string) func(context.Context) (*Served, error) {
+func serving(t *testing.T, dir string) func(context.Context) (*Served, error) {
+	server := binary(t) // whose building must not count as a start
 	return func(ctx context.Context) (*Served, error) {
 		addr, err := node.FreeAddr()
 		if err != nil {
@@ -33,7 +24,7 @@ func serving(t *testing.T, binary, dir string) func(context.Context) (*Served, e
 		}
 		began := time.Now()
 		n, err := node.Start(node.Config{
-			Binary: binary, Dir: dir, Addr: addr, Log: t.Output(),
+			Binary: server, Dir: dir, Addr: addr, Log: t.Output(),
 			Args: []string{"--accept-rate", "100000"},
 		})
 		if err != nil {
@@ -70,7 +61,7 @@ func TestSync(t *testing.T) {
 	var progress bytes.Buffer
 	ceilings := 0
 	r, err := Sync(t.Context(), SyncConfig{
-		StoreDir: filepath.Join(dir, "store"), Serve: serving(t, buildServer(t), dir), Plan: syncPlan, Concurrency: 7, Progress: &progress,
+		StoreDir: filepath.Join(dir, "store"), Serve: serving(t, dir), Plan: syncPlan, Concurrency: 7, Progress: &progress,
 		Ceiling: func(_ context.Context, p fill.Plan, concurrency int) (float64, error) {
 			if ceilings++; p != syncPlan || concurrency != 7 {
 				t.Errorf("the ceiling of %v with %d", p, concurrency)
@@ -104,7 +95,6 @@ func TestSync(t *testing.T) {
 
 // TestSyncFails has the store hold something else than the plan says.
 func TestSyncFails(t *testing.T) {
-	binary := buildServer(t)
 	for _, test := range []struct {
 		name   string
 		before fill.Plan // written to the store first
@@ -128,7 +118,7 @@ func TestSyncFails(t *testing.T) {
 				}
 			}
 			r, err := Sync(t.Context(), SyncConfig{
-				StoreDir: store.Dir, Serve: serving(t, binary, dir),
+				StoreDir: store.Dir, Serve: serving(t, dir),
 				Plan: fill.Plan{Users: 3, Conversations: 4, Old: 2, Away: 1, Behind: 1, Missed: 10, Size: 100},
 			})
 			if err == nil {
@@ -146,7 +136,7 @@ func TestSyncFails(t *testing.T) {
 // sent.
 func TestSyncLosesAMessage(t *testing.T) {
 	dir := t.TempDir()
-	serve, store := serving(t, buildServer(t), dir), filepath.Join(dir, "store")
+	serve, store := serving(t, dir), filepath.Join(dir, "store")
 	plan := fill.Plan{Users: 3, Conversations: 4, Old: 2, Away: 2, Behind: 1, Missed: 10, Size: 100}
 	starts := 0
 	r, err := Sync(t.Context(), SyncConfig{
@@ -168,13 +158,13 @@ func TestSyncLosesAMessage(t *testing.T) {
 
 // TestStart starts a server on a store with messages and on an empty one.
 func TestStart(t *testing.T) {
-	binary, full := buildServer(t), t.TempDir()
+	full := t.TempDir()
 	if _, err := fill.Old(t.Context(), fill.Config{Dir: filepath.Join(full, "store")}, syncPlan); err != nil {
 		t.Fatal(err)
 	}
 	var progress bytes.Buffer
 	r, err := Start(t.Context(), StartConfig{
-		Full: serving(t, binary, full), Empty: serving(t, binary, t.TempDir()),
+		Full: serving(t, full), Empty: serving(t, t.TempDir()),
 		Runs: 1, Settle: time.Millisecond, Progress: &progress,
 	})
 	if err != nil {
