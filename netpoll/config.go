@@ -74,10 +74,10 @@ func DefaultConfig() Config {
 	return Config{
 		Addr:               "127.0.0.1:7410",
 		MaxConns:           15000,
-		MaxUnauthenticated: 2000,
+		MaxUnauthenticated: 4000,
 		AcceptRate:         10000,
 		AcceptBurst:        5000,
-		RetryAfter:         2 * time.Second,
+		RetryAfter:         time.Second,
 		MaxFrame:           256 << 10,
 		Lag:                256 << 10,
 		Cap:                1 << 20,

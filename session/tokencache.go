@@ -31,7 +31,8 @@ import (
 //
 // It holds two generations of up to limit tokens. A full one becomes the old
 // one and the old one is dropped, so the last limit tokens that were verified
-// are known and there are never more than twice as many; 110 bytes or so each.
+// are known and there are never more than twice as many; up to 180 bytes each,
+// the user's id of 11 bytes included.
 // That bound is for a flood of good tokens: somebody who has that many can
 // have others' tokens forgotten, who are then verified again and are no worse
 // off than without a cache. An LRU would keep better what is used again and
