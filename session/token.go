@@ -30,7 +30,7 @@ type AuthConfig struct {
 	MaxLifetime time.Duration
 	// Remembered is how many tokens, those verified last, are known again
 	// without their signature being checked; 0 = none. Up to twice as many are
-	// kept, at 110 bytes or so each. See docs/adr/0011.
+	// kept, at up to 180 bytes each. See docs/adr/0011.
 	Remembered int
 	Keys       *KeySet
 	Now        func() time.Time // nil = time.Now
