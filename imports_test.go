@@ -33,12 +33,12 @@ var allowed = map[string][]string{
 	"bench/fleet":    {},
 	"bench/fill":     {"protocol", "protocol/pb", "msgstore", "chat", "bench/client"},
 	"bench/journal":  {},
-	"bench/fanout":   {"protocol", "protocol/pb", "session", "netpoll", "chat", "delivery"},
+	"bench/fanout":   {"protocol", "protocol/pb", "session", "netpoll", "chat", "delivery", "bench/report"},
 	"bench/node":     {},
 	"bench/e2e":      {},
 	"bench/crash":    {"protocol", "sdk-go", "bench/journal", "bench/node"},
-	"cmd/godwit":     {"protocol", "protocol/pb", "msgstore", "session", "server", "sdk-go", "bench", "bench/ceiling", "bench/fill", "bench/report", "cmd/godwit/internal/knob"},
-	"bench/sessions": {"protocol/pb", "session"},
+	"cmd/godwit":     {"protocol", "protocol/pb", "msgstore", "session", "server", "sdk-go", "bench", "bench/ceiling", "bench/fanout", "bench/fill", "bench/report", "bench/sessions", "cmd/godwit/internal/knob"},
+	"bench/sessions": {"protocol/pb", "session", "bench/report"},
 	// What configures everything knows nothing.
 	"cmd/godwit/internal/knob": {},
 }

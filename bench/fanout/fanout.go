@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"text/tabwriter"
 	"time"
+
+	"github.com/godwit-im/godwit/bench/report"
 )
 
 // Config describes a run. The zero value takes the defaults.
@@ -72,41 +73,50 @@ func (c *Config) withDefaults() error {
 	return nil
 }
 
-// Report is what a run measured.
-type Report struct {
-	Sessions int     `json:"sessions"`
-	Users    int     `json:"users"`
-	Size     int     `json:"body_bytes"`
-	Bursts   []Burst `json:"bursts"`
+// burst is what was measured with bursts of one size. A round is one burst to
+// every session.
+type burst struct {
+	messages int
+	rounds   int // of each side
+	sides    [2]sideResult
 }
 
-// Burst is one size of burst. A round is one burst to every session.
-type Burst struct {
-	Messages int  `json:"messages"`
-	Rounds   int  `json:"rounds"` // of each side
-	Bare     Side `json:"bare"`
-	Godwit   Side `json:"godwit"`
-	// Ratio is Godwit's rate by the bare one's.
-	Ratio float64 `json:"ratio"`
-}
-
-// Side is how one of the servers did.
-type Side struct {
-	// PerSecond is the median over the rounds of deliveries per second, from
+// sideResult is how one of the servers did.
+type sideResult struct {
+	// perSecond is the median over the rounds of deliveries per second, from
 	// the order to push until the last session has the last message.
-	PerSecond float64 `json:"deliveries_per_second"`
-	// CPU is the server process's, in microseconds per delivery; the kernel's
+	perSecond float64
+	// cpu is the server process's, in microseconds per delivery; the kernel's
 	// part of it includes the way to the receiver's socket.
-	CPU float64 `json:"server_cpu_us_per_delivery"`
+	cpu float64
+	// took is how long the rounds took.
+	took *report.Histogram
 }
 
-// Run measures. An error is a setup that failed or a message that was missing,
-// doubled or out of order.
-func Run(ctx context.Context, cfg Config) (*Report, error) {
+// wantRatio is how much of the bare fan-out's rate Godwit's should be.
+const wantRatio = 0.7
+
+func (b *burst) addTo(r *report.Report) {
+	bare, godwit := b.sides[0], b.sides[1]
+	of := fmt.Sprintf(", bursts of %d", b.messages)
+	r.Add(
+		report.Higher("deliveries"+of, "/s", godwit.perSecond).AsHeadline().OfCeiling("bare gnet", bare.perSecond).WantRatio(wantRatio),
+		report.Lower("server's processor time per delivery"+of, "µs", godwit.cpu).OfCeiling("bare gnet", bare.cpu),
+		report.Higher("rounds of each"+of, "", float64(b.rounds)),
+	)
+	r.AddHistogram(godwit.took)
+	r.AddHistogram(bare.took)
+}
+
+// Run measures. The report has Godwit's rate as a ratio of the bare one's, for
+// each size of burst. An error is a setup that failed or a message that was
+// missing, doubled or out of order.
+func Run(ctx context.Context, cfg Config) (*report.Report, error) {
 	if err := cfg.withDefaults(); err != nil {
 		return nil, err
 	}
-	report := &Report{Sessions: cfg.Sessions, Users: cfg.Users, Size: cfg.Size}
+	r := report.New("fanout")
+	r.Durability = "nothing is stored"
 	ctx, cancel := context.WithCancel(ctx)
 	var sides []*side
 	defer func() { // whatever happened, no process is left
@@ -128,25 +138,32 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 		if err != nil {
 			return nil, err
 		}
-		report.Bursts = append(report.Bursts, *b)
-		fmt.Fprintf(cfg.Progress, "bursts of %d: %.0f deliveries/s bare, %.0f Godwit\n", messages, b.Bare.PerSecond, b.Godwit.PerSecond)
+		b.addTo(r)
+		fmt.Fprintf(cfg.Progress, "bursts of %d: %.0f deliveries/s bare, %.0f Godwit\n", messages, b.sides[0].perSecond, b.sides[1].perSecond)
 	}
 	for _, s := range sides {
 		if err := s.end(); err != nil {
 			return nil, fmt.Errorf("fanout: %s: %w", s.name, err)
 		}
 	}
-	return report, nil
+	r.Notef("%d sessions of %d users; the servers and the receivers share the processors", cfg.Sessions, cfg.Users)
+	r.Duration = time.Since(r.Start)
+	return r, nil
 }
 
 // warmup is how many rounds of each side are not counted.
 const warmup = 3
 
 // measure runs rounds of one size, bare and Godwit in turn.
-func measure(ctx context.Context, sides []*side, cfg Config, messages int) (*Burst, error) {
-	b := &Burst{Messages: messages}
+func measure(ctx context.Context, sides []*side, cfg Config, messages int) (*burst, error) {
+	b := &burst{messages: messages}
 	rates := make([][]float64, len(sides))
 	cpu := make([]time.Duration, len(sides))
+	recorders := make([]*report.Recorder, len(sides))
+	for i, s := range sides {
+		b.sides[i].took = report.NewHistogram(fmt.Sprintf("%s: bursts of %d, until all sessions have them", s.name, messages))
+		recorders[i] = b.sides[i].took.Recorder()
+	}
 	began := time.Now()
 	for round := 0; round <= warmup || time.Since(began) < cfg.For; round++ {
 		for i, s := range sides {
@@ -164,33 +181,21 @@ func measure(ctx context.Context, sides []*side, cfg Config, messages int) (*Bur
 			}
 			if round >= warmup {
 				rates[i] = append(rates[i], float64(cfg.Sessions*messages)/took.Seconds())
+				recorders[i].Record(took)
 				cpu[i] += after - before
 			}
 		}
 	}
-	b.Rounds = len(rates[0])
-	result := func(i int) Side {
-		n := float64(b.Rounds * cfg.Sessions * messages)
-		return Side{PerSecond: median(rates[i]), CPU: float64(cpu[i].Nanoseconds()) / 1e3 / n}
+	b.rounds = len(rates[0])
+	n := float64(b.rounds * cfg.Sessions * messages)
+	for i := range sides {
+		b.sides[i].perSecond = median(rates[i])
+		b.sides[i].cpu = float64(cpu[i].Nanoseconds()) / 1e3 / n
 	}
-	b.Bare, b.Godwit = result(0), result(1)
-	b.Ratio = b.Godwit.PerSecond / b.Bare.PerSecond
 	return b, nil
 }
 
 func median(v []float64) float64 {
 	slices.Sort(v)
 	return v[len(v)/2]
-}
-
-// WriteTable writes the report for people.
-func (r *Report) WriteTable(w io.Writer) {
-	fmt.Fprintf(w, "%d sessions of %d users, bodies of %d bytes, each message pushed to all; deliveries a second\n", r.Sessions, r.Users, r.Size)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "messages in a burst\trounds\tbare gnet\tGodwit\tratio\tbare CPU\tGodwit CPU\t")
-	for _, b := range r.Bursts {
-		fmt.Fprintf(t, "%d\t%d\t%.0f\t%.0f\t%.0f%%\t%.2f µs\t%.2f µs\t\n",
-			b.Messages, b.Rounds, b.Bare.PerSecond, b.Godwit.PerSecond, 100*b.Ratio, b.Bare.CPU, b.Godwit.CPU)
-	}
-	t.Flush()
 }

@@ -1,12 +1,12 @@
 package fanout
 
 import (
-	"encoding/json"
 	"os"
-	"strings"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/godwit-im/godwit/bench/report"
 	"github.com/godwit-im/godwit/protocol"
 )
 
@@ -23,19 +23,25 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, want := range []int{1, 3} {
-		b := r.Bursts[i]
-		if b.Messages != want || b.Rounds < 1 || b.Bare.PerSecond <= 0 || b.Godwit.PerSecond <= 0 || b.Ratio <= 0 {
-			t.Errorf("burst of %d: %+v", want, b)
+	for _, burst := range []string{"1", "3"} {
+		for _, name := range []string{"deliveries, bursts of ", "server's processor time per delivery, bursts of "} {
+			i := slices.IndexFunc(r.Figures, func(f report.Figure) bool { return f.Name == name+burst })
+			if i < 0 {
+				t.Errorf("no figure %q", name+burst)
+				continue
+			}
+			if f := r.Figures[i]; f.Of == nil || f.Unit == "/s" && (f.Value <= 0 || f.Of.Ratio <= 0 || f.Target == nil) {
+				t.Errorf("%+v", f)
+			}
 		}
 	}
-	var table strings.Builder
-	r.WriteTable(&table)
-	if !strings.Contains(table.String(), "200 sessions of 4 users") {
-		t.Errorf("table:\n%s", &table)
+	for _, l := range r.Latencies {
+		if l.Count == 0 || l.P50 <= 0 {
+			t.Errorf("%+v", l)
+		}
 	}
-	if _, err := json.Marshal(r); err != nil {
-		t.Error(err)
+	if len(r.Latencies) != 4 || r.Err() != nil {
+		t.Errorf("%d latencies, %v", len(r.Latencies), r.Err())
 	}
 }
 

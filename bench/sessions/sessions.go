@@ -9,13 +9,12 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"runtime/metrics"
-	"slices"
 	"sync"
-	"text/tabwriter"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/godwit-im/godwit/bench/report"
 	"github.com/godwit-im/godwit/protocol/pb"
 	"github.com/godwit-im/godwit/session"
 )
@@ -59,43 +58,6 @@ func (c *Config) withDefaults() error {
 	return nil
 }
 
-// Report is what a run measured.
-type Report struct {
-	Sessions  int           `json:"sessions"`
-	Heartbeat time.Duration `json:"heartbeat_ns"`
-	// HeapPerSession is live heap: session, strings, registry entry, timer, and
-	// the share of the verifier's remembered tokens. In bytes.
-	HeapPerSession float64 `json:"heap_bytes_per_session"`
-	// ConnectsPerSecond is how fast they were made, by all processors, signing
-	// their HS256 tokens included.
-	ConnectsPerSecond float64 `json:"connects_per_second"`
-	// Ticks are the calls of Manager.Tick, one per loop and 100 ms of simulated
-	// time. Touch is what noting a frame costs.
-	Ticks      int           `json:"ticks"`
-	TickP50    time.Duration `json:"tick_p50_ns"`
-	TickP99    time.Duration `json:"tick_p99_ns"`
-	TickMax    time.Duration `json:"tick_max_ns"`
-	TouchNanos float64       `json:"touch_ns"`
-	// TimerCPU is the share of one processor that ticks and touches would take
-	// in real time.
-	TimerCPU float64 `json:"timer_cpu_fraction"`
-	// LookupsPerSecond is Manager.Sessions for a random user, all processors
-	// together; LookupNanos the time of one.
-	LookupsPerSecond float64 `json:"lookups_per_second"`
-	LookupNanos      float64 `json:"lookup_ns"`
-	// Collections is how many garbage collections ran while the sessions were
-	// held; they are forced one after another during the lookups. GCCPU is the
-	// processor time of one. GCPauseMax is the longest pause of the program in
-	// them, GCPauseRamp in those before, while the sessions connected: upper
-	// bounds of the runtime's buckets. A pause ends when every processor has
-	// stopped, so on a machine that is busy with other work it is also the
-	// kernel's scheduling that is measured.
-	Collections uint64        `json:"gc_cycles"`
-	GCCPU       time.Duration `json:"gc_cpu_per_cycle_ns"`
-	GCPauseMax  time.Duration `json:"gc_pause_max_ns"`
-	GCPauseRamp time.Duration `json:"gc_pause_ramp_max_ns"`
-}
-
 // crowd is what a run works on.
 type crowd struct {
 	cfg      Config
@@ -116,9 +78,21 @@ func (*silent) Close(error)      {}
 func (t *silent) ID() uint64     { return t.id }
 func (*silent) Outbound() int    { return 0 }
 
+// The bounds of the report: heap per session in bytes, and a pause in µs.
+const (
+	wantHeap  = 1024
+	wantPause = 1000
+)
+
 // Run measures. It needs about 0.5 KiB of memory per session and should have
 // the process to itself.
-func Run(ctx context.Context, cfg Config) (*Report, error) {
+//
+// Heap per session is what lives of session, strings, registry entry, timer,
+// and the share of the verifier's remembered tokens. Connecting includes the
+// signing of HS256 tokens. The pauses are upper bounds of the runtime's
+// buckets; one ends when every processor has stopped, so on a machine that is
+// busy with other work it is also the kernel's scheduling that is measured.
+func Run(ctx context.Context, cfg Config) (*report.Report, error) {
 	if err := cfg.withDefaults(); err != nil {
 		return nil, err
 	}
@@ -126,7 +100,8 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Report{Sessions: cfg.Sessions, Heartbeat: cfg.Heartbeat}
+	r := report.New("sessions")
+	r.Durability = "nothing is stored"
 	pauses := readPauses()
 	transports := make([]silent, cfg.Sessions) // before the heap is measured: they stand for connections
 	before := heap()
@@ -134,16 +109,19 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if err := c.connect(ctx, transports); err != nil {
 		return nil, err
 	}
-	r.ConnectsPerSecond = float64(cfg.Sessions) / time.Since(began).Seconds()
-	r.HeapPerSession = float64(heap()-before) / float64(cfg.Sessions)
-	fmt.Fprintf(cfg.Progress, "%d sessions, %.0f B of heap each\n", c.manager.Len(), r.HeapPerSession)
+	connects := float64(cfg.Sessions) / time.Since(began).Seconds()
+	each := float64(heap()-before) / float64(cfg.Sessions)
+	fmt.Fprintf(cfg.Progress, "%d sessions, %.0f B of heap each\n", c.manager.Len(), each)
+	r.Add(
+		report.Higher("sessions", "", float64(c.manager.Len())),
+		report.Lower("heap per session", "B", each).AsHeadline().Want(wantHeap),
+		report.Higher("connected, signing included", "/s", connects),
+	)
 
 	if err := c.hold(ctx, r); err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(cfg.Progress, "%d ticks, %v at the most\n", r.Ticks, r.TickMax)
 	held := readPauses()
-	r.GCPauseRamp = longest(pauses, held)
 	cycles, cpu := read(gcCycles), readSeconds(gcSeconds)
 	stop := collect()
 	err = c.lookUp(ctx, r)
@@ -151,9 +129,14 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Collections = read(gcCycles) - cycles
-	r.GCCPU = time.Duration((readSeconds(gcSeconds) - cpu) / float64(r.Collections) * float64(time.Second))
-	r.GCPauseMax = longest(held, readPauses())
+	collections := float64(read(gcCycles) - cycles)
+	r.Add(
+		report.Lower("longest GC pause", "µs", longest(held, readPauses())).AsHeadline().Want(wantPause),
+		report.Lower("longest GC pause while they connected", "µs", longest(pauses, held)),
+		report.Lower("processor time per collection", "s", (readSeconds(gcSeconds)-cpu)/collections),
+	)
+	r.Notef("sessions without sockets; %.0f collections were forced, one after another, during the lookups", collections)
+	r.Duration = time.Since(r.Start)
 	runtime.KeepAlive(transports)
 	return r, nil
 }
@@ -249,20 +232,22 @@ func (c *crowd) connect(ctx context.Context, transports []silent) error {
 // hold lives through some heartbeats of simulated time: in every tick's 100 ms
 // the sessions whose turn it is are heard of, and the tick looks for those that
 // weren't. One is silent, and must be the only one to be timed out.
-func (c *crowd) hold(ctx context.Context, r *Report) error {
-	const tick = 100 * time.Millisecond
-	perTurn := int(c.cfg.Heartbeat / tick)
-	took := make([][]time.Duration, c.cfg.Loops)
+func (c *crowd) hold(ctx context.Context, r *report.Report) error {
+	const period = 100 * time.Millisecond // of simulated time, between two ticks
+	perTurn := int(c.cfg.Heartbeat / period)
+	took := report.NewHistogram("tick of a loop")
+	ticks := make([]time.Duration, c.cfg.Loops)
 	touches := make([]time.Duration, c.cfg.Loops)
 	touched := make([]int, c.cfg.Loops)
 	err := c.eachLoop(func(loop int) error {
+		recorder := took.Recorder()
 		own := (c.cfg.Sessions - loop + c.cfg.Loops - 1) / c.cfg.Loops
 		for turn := range c.cfg.Turns {
 			for slot := range perTurn {
 				if ctx.Err() != nil {
 					return ctx.Err()
 				}
-				now := c.began.Add(time.Duration(turn*perTurn+slot+1) * tick)
+				now := c.began.Add(time.Duration(turn*perTurn+slot+1) * period)
 				nanos := c.manager.Nanos(now)
 				began := time.Now()
 				for k := own * slot / perTurn; k < own*(slot+1)/perTurn; k++ {
@@ -273,7 +258,9 @@ func (c *crowd) hold(ctx context.Context, r *Report) error {
 				}
 				ticked := time.Now()
 				c.manager.Tick(loop, now)
-				took[loop] = append(took[loop], time.Since(ticked))
+				tick := time.Since(ticked)
+				recorder.Record(tick)
+				ticks[loop] += tick
 				touches[loop] += ticked.Sub(began)
 			}
 		}
@@ -285,26 +272,26 @@ func (c *crowd) hold(ctx context.Context, r *Report) error {
 	if n := c.manager.Stats().HeartbeatTimeouts.Load(); n != 1 {
 		return fmt.Errorf("sessions: %d sessions were timed out, want the silent one", n)
 	}
-	all := slices.Concat(took...)
-	slices.Sort(all)
-	var sum time.Duration
-	for _, d := range all {
-		sum += d
-	}
-	n, touching := 0, time.Duration(0)
+	n, ticking, touching := 0, time.Duration(0), time.Duration(0)
 	for loop := range touches {
 		n += touched[loop]
+		ticking += ticks[loop]
 		touching += touches[loop]
 	}
-	r.Ticks = len(all)
-	r.TickP50, r.TickP99, r.TickMax = all[len(all)/2], all[len(all)*99/100], all[len(all)-1]
-	r.TouchNanos = float64(touching.Nanoseconds()) / float64(n)
-	r.TimerCPU = (sum + touching).Seconds() / (time.Duration(c.cfg.Turns) * c.cfg.Heartbeat).Seconds()
+	l := took.Latency()
+	fmt.Fprintf(c.cfg.Progress, "%d ticks, %d µs at the most\n", l.Count, l.Max)
+	r.Latencies = append(r.Latencies, l)
+	simulated := time.Duration(c.cfg.Turns) * c.cfg.Heartbeat
+	r.Add(
+		report.Lower("tick of a loop, p99", "µs", float64(l.P99)),
+		report.Lower("time to note a frame", "µs", float64(touching.Nanoseconds())/1000/float64(n)),
+		report.Lower("processor use of timers", "%", 100*(ticking+touching).Seconds()/simulated.Seconds()),
+	)
 	return nil
 }
 
 // lookUp finds random users, from every processor at the same time.
-func (c *crowd) lookUp(ctx context.Context, r *Report) error {
+func (c *crowd) lookUp(ctx context.Context, r *report.Report) error {
 	users := make([]string, min(c.cfg.Sessions, 1<<20))
 	for i := range users {
 		users[i] = user(i)
@@ -333,8 +320,10 @@ func (c *crowd) lookUp(ctx context.Context, r *Report) error {
 		return err
 	}
 	took := time.Since(began)
-	r.LookupsPerSecond = float64(workers*c.cfg.Lookups) / took.Seconds()
-	r.LookupNanos = float64(took.Nanoseconds()) / float64(c.cfg.Lookups)
+	r.Add(
+		report.Higher("lookups by user", "/s", float64(workers*c.cfg.Lookups)/took.Seconds()).AsHeadline(),
+		report.Lower("time to look up a user", "µs", float64(took.Nanoseconds())/1000/float64(c.cfg.Lookups)),
+	)
 	return nil
 }
 
@@ -363,36 +352,17 @@ func readPauses() *metrics.Float64Histogram {
 	return s[0].Value.Float64Histogram()
 }
 
-// longest is the upper bound of the longest pause that is in after and not in
-// before. The last bucket has no upper bound; its lower one stands for it.
-func longest(before, after *metrics.Float64Histogram) time.Duration {
+// longest is the upper bound, in µs, of the longest pause that is in after and
+// not in before. The last bucket has no upper bound; its lower one stands for it.
+func longest(before, after *metrics.Float64Histogram) float64 {
 	for i := len(after.Counts) - 1; i >= 0; i-- {
 		if after.Counts[i] > before.Counts[i] {
 			bound := after.Buckets[i+1]
 			if math.IsInf(bound, 1) {
 				bound = after.Buckets[i]
 			}
-			return time.Duration(bound * float64(time.Second))
+			return bound * 1e6
 		}
 	}
 	return 0
-}
-
-// WriteTable writes the report for people.
-func (r *Report) WriteTable(w io.Writer) {
-	fmt.Fprintf(w, "%d sessions without sockets, heard of every %v\n", r.Sessions, r.Heartbeat)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, row := range []struct{ name, value string }{
-		{"heap per session", fmt.Sprintf("%.0f B", r.HeapPerSession)},
-		{"connected, signing included", fmt.Sprintf("%.0f/s", r.ConnectsPerSecond)},
-		{"tick of a loop, p50 / p99 / max", fmt.Sprintf("%v / %v / %v", r.TickP50, r.TickP99, r.TickMax)},
-		{"a frame noted", fmt.Sprintf("%.1f ns", r.TouchNanos)},
-		{"processor for timers", fmt.Sprintf("%.2f%% of one", 100*r.TimerCPU)},
-		{"lookups by user", fmt.Sprintf("%.2fM/s, %.0f ns each", r.LookupsPerSecond/1e6, r.LookupNanos)},
-		{"longest GC pause", fmt.Sprintf("%v or less in %d collections with all sessions; %v while they connected", r.GCPauseMax, r.Collections, r.GCPauseRamp)},
-		{"processor for a collection", r.GCCPU.String()},
-	} {
-		fmt.Fprintf(t, "%s\t%s\n", row.name, row.value)
-	}
-	t.Flush()
 }

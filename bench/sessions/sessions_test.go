@@ -2,11 +2,11 @@ package sessions
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"strings"
 	"testing"
 	"time"
+
+	"github.com/godwit-im/godwit/bench/report"
 )
 
 func TestRun(t *testing.T) {
@@ -14,21 +14,25 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	value := map[string]report.Figure{}
+	for _, f := range r.Figures {
+		value[f.Name] = f
+		if f.Value <= 0 {
+			t.Errorf("%+v", f)
+		}
+	}
 	// The struct alone is above the lower bound.
-	if r.HeapPerSession < 128 || r.HeapPerSession > 1024 {
-		t.Errorf("%.0f bytes of heap a session", r.HeapPerSession)
+	if v := value["heap per session"]; v.Value < 128 || v.Value > 1024 || v.Target == nil || !v.Target.Met {
+		t.Errorf("%+v", v)
 	}
-	if r.Ticks < 200 || r.TickMax < r.TickP50 || r.TickMax <= 0 || r.TouchNanos <= 0 || r.LookupsPerSecond <= 0 ||
-		r.ConnectsPerSecond <= 0 || r.Collections < 1 || r.GCPauseMax <= 0 || r.GCCPU <= 0 {
-		t.Errorf("%+v", r)
+	if v := value["longest GC pause"]; v.Target == nil || v.Target.Text != "≤ 1 ms" {
+		t.Errorf("%+v", v)
 	}
-	var table strings.Builder
-	r.WriteTable(&table)
-	if !strings.Contains(table.String(), "5000 sessions") {
-		t.Errorf("table:\n%s", &table)
+	if value["sessions"].Value != 5000 || value["lookups by user"].Value == 0 || len(r.Figures) != 11 || r.Err() != nil {
+		t.Errorf("%+v, %v", r.Figures, r.Err())
 	}
-	if _, err := json.Marshal(r); err != nil {
-		t.Error(err)
+	if l := r.Latencies[0]; l.Count < 200 || l.Max < l.P50 {
+		t.Errorf("%+v", l)
 	}
 }
 
