@@ -32,8 +32,11 @@ The server is the one that runs on --data with a development key. Where --data
 is left out and none runs on the default directory, a server is started on a
 directory of its own, which is removed in the end.`,
 	}
-	cmd.AddCommand(newBenchDirect(program), newBenchConnect(program), newBenchStorm(program), newBenchSlow(program), newBenchMixed(program),
-		newBenchSync(program), newBenchStart(program), newBenchFill(), newBenchWorker())
+	cmd.AddCommand(
+		newBenchDirect(program), newBenchConnect(program), newBenchStorm(program), newBenchSlow(program), newBenchMixed(program),
+		newBenchSync(program), newBenchStart(program), newBenchFill(),
+		newBenchCeiling(), newBenchFanout(), newBenchSessions(), newBenchWorker(),
+	)
 	return cmd
 }
 
@@ -50,6 +53,11 @@ type scenario struct {
 func (s *scenario) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&s.data, "data", "", "data `directory` of the server to load (default: "+envPrefix+"DATA, else "+defaultData+")")
 	fs.StringArrayVar(&s.serverArgs, "server", nil, "a `flag` for the server that is started, as in --server=--durability=interval; may be repeated")
+	s.reportFlags(fs)
+}
+
+// reportFlags are those of a scenario without a server.
+func (s *scenario) reportFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&s.asJSON, "json", false, "print the report as JSON")
 	fs.StringVar(&s.html, "html", "", "write the report with its charts to this `file`, one page that needs nothing else")
 	fs.StringVar(&s.against, "against", "", "compare with the report in this `file`, which --json has written")
@@ -58,6 +66,20 @@ func (s *scenario) flags(fs *pflag.FlagSet) {
 
 // run runs a scenario that needs so many connections and prints its report.
 func (s *scenario) run(cmd *cobra.Command, connections int, f func(context.Context, bench.Target, io.Writer) (*report.Report, error)) error {
+	return s.alone(cmd, func(ctx context.Context) (*report.Report, []string, error) {
+		progress := cmd.ErrOrStderr()
+		found, stop, err := s.findServer(ctx, connections, progress)
+		if err != nil {
+			return nil, nil, err
+		}
+		r, err := f(ctx, found.target, progress)
+		return r, found.Settings, errors.Join(err, stop())
+	})
+}
+
+// alone runs a scenario that finds or starts its server itself, if it needs
+// one, and prints its report. f returns the server's settings with it.
+func (s *scenario) alone(cmd *cobra.Command, f func(context.Context) (*report.Report, []string, error)) error {
 	base, err := s.base()
 	if err != nil {
 		return err
@@ -65,19 +87,14 @@ func (s *scenario) run(cmd *cobra.Command, connections int, f func(context.Conte
 	// A server and processes that were started must not outlive the command.
 	ctx, stopSignals := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer stopSignals()
-	progress := cmd.ErrOrStderr()
-	found, stop, err := s.findServer(ctx, connections, progress)
+	r, settings, err := f(ctx)
+	if ctx.Err() != nil {
+		return errors.New("interrupted")
+	}
 	if err != nil {
 		return err
 	}
-	r, err := f(ctx, found.target, progress)
-	if ctx.Err() != nil {
-		return errors.Join(errors.New("interrupted"), stop())
-	}
-	if err := errors.Join(err, stop()); err != nil {
-		return err
-	}
-	r.Flags = reportFlags(cmd.Flags(), found.Settings)
+	r.Flags = reportFlags(cmd.Flags(), settings)
 	if err := s.write(cmd.OutOrStdout(), r, base); err != nil {
 		return err
 	}

@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/signal"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -58,33 +56,23 @@ func (c *child) stop(ctx context.Context) error {
 
 // offline runs a scenario that starts its servers itself, on a data directory
 // that is not there yet or, without --data, goes in the end.
-func (s *scenario) offline(cmd *cobra.Command, f func(ctx context.Context, data string) (*report.Report, error)) (err error) {
-	base, err := s.base()
-	if err != nil {
-		return err
-	}
-	data := s.data
-	if data == "" {
-		if data, err = os.MkdirTemp("", "godwit-bench-"); err != nil {
-			return err
+func (s *scenario) offline(cmd *cobra.Command, f func(ctx context.Context, data string) (*report.Report, error)) error {
+	return s.alone(cmd, func(ctx context.Context) (*report.Report, []string, error) {
+		r, err := inDir(s.data, func(data string) (*report.Report, error) { return f(ctx, data) })
+		return r, s.serverArgs, err
+	})
+}
+
+// inDir calls f with dir or, where that is "", with a directory that goes in
+// the end.
+func inDir(dir string, f func(dir string) (*report.Report, error)) (r *report.Report, err error) {
+	if dir == "" {
+		if dir, err = os.MkdirTemp("", "godwit-bench-"); err != nil {
+			return nil, err
 		}
-		defer func() { err = errors.Join(err, os.RemoveAll(data)) }()
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	}
-	// Servers that were started must not outlive the command.
-	ctx, stopSignals := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
-	defer stopSignals()
-	r, err := f(ctx, data)
-	if ctx.Err() != nil {
-		return errors.New("interrupted")
-	}
-	if err != nil {
-		return err
-	}
-	r.Flags = reportFlags(cmd.Flags(), s.serverArgs)
-	if err := s.write(cmd.OutOrStdout(), r, base); err != nil {
-		return err
-	}
-	return r.Err()
+	return f(dir)
 }
 
 // hasStore reports whether there is a store in a data directory.

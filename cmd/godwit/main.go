@@ -12,10 +12,11 @@ import (
 	"os"
 
 	"github.com/godwit-im/godwit/bench/ceiling"
+	"github.com/godwit-im/godwit/bench/fanout"
 )
 
 func main() {
-	if ceiling.Child() { // a bare server that a load has started
+	if ceiling.Child() || fanout.Child() { // a part of a load, which has started it
 		return
 	}
 	os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr))
