@@ -25,7 +25,7 @@ var allowed = map[string][]string{
 	"sdk-go":       {"protocol", "protocol/pb"},
 	// A server for the SDK's tests.
 	"sdk-go/internal/fakeserver": {"protocol", "protocol/pb"},
-	"bench":                      {"protocol", "protocol/pb", "bench/client", "bench/fill", "bench/fleet", "bench/report"},
+	"bench":                      {"protocol", "protocol/pb", "bench/ceiling", "bench/client", "bench/fill", "bench/fleet", "bench/report"},
 	"bench/client":               {"protocol", "protocol/pb", "bench/fleet"},
 	"bench/report":               {},
 	"bench/ceiling":              {"protocol", "protocol/pb", "msgstore", "netpoll", "bench/fleet", "bench/report"},

@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/godwit-im/godwit/bench/ceiling"
 	"github.com/godwit-im/godwit/bench/node"
 	"github.com/godwit-im/godwit/bench/report"
 	"github.com/godwit-im/godwit/session"
@@ -36,12 +37,19 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		if built.dir != "" {
-			_ = os.RemoveAll(built.dir)
-		}
-		os.Exit(code)
-	}))
+	if ceiling.Child() {
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m,
+		// gnet's pool keeps these for as long as the process lives.
+		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*poolCommon).purgeStaleWorkers"),
+		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*poolCommon).ticktock"),
+		goleak.Cleanup(func(code int) {
+			if built.dir != "" {
+				_ = os.RemoveAll(built.dir)
+			}
+			os.Exit(code)
+		}))
 }
 
 // built is the server that the tests start: one binary for all of them.
@@ -161,6 +169,27 @@ func TestAgainstServer(t *testing.T) {
 			}
 		})
 	}
+	t.Run("beside", func(t *testing.T) {
+		var progress bytes.Buffer
+		cfg := shaped(func(c *DirectConfig) { c.For, c.Progress = 100*time.Millisecond, &progress })
+		r, err := Beside(t.Context(), BesideConfig{DirectConfig: cfg, Rounds: 2})
+		checkReport(t, r, err, "storing relay: send → delivery")
+		for name, of := range map[string]string{
+			"rate, 3 pairs × 16":                             "bare relay",
+			"beside a relay that stores: rate, 3 pairs × 16": "storing relay",
+			"beside synced commits: rate, 3 pairs × 16":      "Pebble, synced commits of 48",
+		} {
+			if f := find(t, r, name); f.Of == nil || f.Of.Name != of || f.Of.Ratio <= 0 {
+				t.Errorf("%+v", f)
+			}
+		}
+		if !strings.Contains(progress.String(), "round 2 of 2: fdatasync") || r.Machine.Disk.SyncP50 <= 0 {
+			t.Errorf("disk %+v, progress %q", r.Machine.Disk, &progress)
+		}
+		if left, err := filepath.Glob(filepath.Join(target.DataDir, "ceiling-*")); len(left) > 0 || err != nil {
+			t.Errorf("%v were left, %v", left, err)
+		}
+	})
 	t.Run("ladder", func(t *testing.T) {
 		cfg := LadderConfig{DirectConfig: shaped(func(c *DirectConfig) { c.For, c.Rate = 200*time.Millisecond, 200 }), P99: time.Minute, Within: 0.5}
 		// All rates stay within a minute, but the server falls behind at some.
@@ -176,15 +205,19 @@ func TestAgainstServer(t *testing.T) {
 			t.Error("lower than the first step")
 		}
 	})
-	for _, processes := range []int{1, 2} {
+	for processes, sessions := range map[int]int{1: manySessions, 2: 500} {
 		t.Run("connect in "+strconv.Itoa(processes), func(t *testing.T) {
 			var progress bytes.Buffer
 			r, err := Connect(t.Context(), ConnectConfig{
-				Target: target, Sessions: 500, Hold: 100 * time.Millisecond, Progress: &progress, Processes: processes, Loops: 2,
+				Target: target, Sessions: sessions, Hold: 100 * time.Millisecond, Progress: &progress, Processes: processes, Loops: 2,
 			})
 			checkReport(t, r, err, "server RSS per session")
-			if figure(t, r, "sessions") != 500 || figure(t, r, "alive at the end") != 500 || figure(t, r, "refused for now") == 0 {
+			if figure(t, r, "sessions") != float64(sessions) || figure(t, r, "alive at the end") != float64(sessions) || figure(t, r, "refused for now") == 0 {
 				t.Errorf("%+v", r.Figures)
+			}
+			idle, rss := find(t, r, "idle server, processor use"), find(t, r, "server RSS per session")
+			if many := sessions >= manySessions; many != (idle.Of != nil && idle.Of.Value > 0) || many != (rss.Target != nil) || idle.Target != nil {
+				t.Errorf("%+v, %+v", idle, rss)
 			}
 			if !strings.Contains(progress.String(), "holding them") {
 				t.Errorf("progress %q", &progress)
@@ -224,19 +257,32 @@ func checkReport(t *testing.T, r *report.Report, err error, inTable string) {
 
 func figure(t *testing.T, r *report.Report, name string) float64 {
 	t.Helper()
+	return find(t, r, name).Value
+}
+
+func find(t *testing.T, r *report.Report, name string) report.Figure {
+	t.Helper()
 	for _, f := range r.Figures {
 		if f.Name == name {
-			return f.Value
+			return f
 		}
 	}
 	t.Fatalf("no figure %q in %+v", name, r.Figures)
-	return 0
+	return report.Figure{}
 }
 
 func TestBadConfig(t *testing.T) {
 	for _, cfg := range []DirectConfig{{Pairs: -1}, {Size: 23}, {Window: -1}, {For: -1}, {Rate: -1}, {Sessions: -1}, {Pairs: 1_000_000}} {
 		if _, err := Direct(t.Context(), cfg); err == nil {
 			t.Errorf("%+v was accepted", cfg)
+		}
+	}
+	local := Target{DataDir: t.TempDir()}
+	for _, cfg := range []BesideConfig{
+		{}, {DirectConfig: DirectConfig{Target: local, Rate: 1}}, {DirectConfig: DirectConfig{Target: local}, Rounds: -1}, {DirectConfig: DirectConfig{Target: local, Pairs: -1}},
+	} {
+		if _, err := Beside(t.Context(), cfg); err == nil || !strings.HasPrefix(err.Error(), "bench: ") || strings.Contains(err.Error(), "port") {
+			t.Errorf("%+v: %v", cfg, err)
 		}
 	}
 	for _, cfg := range []ConnectConfig{{Sessions: -1}, {PerSecond: -1}, {Hold: -1}, {Processes: 2}} {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/godwit-im/godwit/bench/ceiling"
 	"github.com/godwit-im/godwit/bench/report"
 )
 
@@ -45,25 +46,19 @@ func (c *ConnectConfig) withDefaults() error {
 }
 
 // Connect connects cfg.Sessions users, holds and measures them, has each answer
-// a PING, and disconnects. A session that is lost meanwhile ends the run.
+// a PING, and disconnects. A session that is lost meanwhile ends the run. Then,
+// if they were many, it measures bare gnet answering as many heartbeats.
 func Connect(ctx context.Context, cfg ConnectConfig) (*report.Report, error) {
 	if err := cfg.withDefaults(); err != nil {
 		return nil, err
 	}
 	r := cfg.report(ctx, "connect")
-	w, err := cfg.startWorkers(ctx, cfg.Processes)
-	if err != nil {
-		return nil, err
+	c := &crowd{cfg: &cfg, report: r, handshake: report.NewHistogram("handshake"), sessions: report.NewRate("connected", "Sessions", "/s")}
+	err := c.hold(ctx)
+	if err == nil {
+		err = c.addIdle(ctx)
 	}
-	defer w.stop()
-	c := &crowd{cfg: &cfg, workers: w, report: r, handshake: report.NewHistogram("handshake"), sessions: report.NewRate("connected", "Sessions", "/s")}
-	// What the server scrapes together for its metrics would be much of what
-	// an idle one does.
-	quiet := cfg.Target
-	quiet.MetricsURL = ""
-	sampler := quiet.sample(r.Start, w.pids...)
-	err = c.run(ctx)
-	sampler.Stop().AddTo(r)
+	c.usage.AddTo(r)
 	r.Duration = time.Since(r.Start)
 	if err := violated(r, err); err != nil {
 		return nil, err
@@ -73,6 +68,24 @@ func Connect(ctx context.Context, cfg ConnectConfig) (*report.Report, error) {
 	return r, nil
 }
 
+// hold has workers hold the crowd, and ends them.
+func (c *crowd) hold(ctx context.Context) error {
+	cfg := c.cfg
+	var err error
+	if c.workers, err = cfg.startWorkers(ctx, cfg.Processes); err != nil {
+		return err
+	}
+	defer c.workers.stop()
+	// What the server scrapes together for its metrics would be much of what
+	// an idle one does.
+	quiet := cfg.Target
+	quiet.MetricsURL = ""
+	sampler := quiet.sample(c.report.Start, c.workers.pids...)
+	err = c.run(ctx)
+	c.usage = sampler.Stop()
+	return err
+}
+
 // crowd leads a connect run.
 type crowd struct {
 	cfg       *ConnectConfig
@@ -80,6 +93,9 @@ type crowd struct {
 	report    *report.Report
 	handshake *report.Histogram
 	sessions  *report.Rate
+	usage     report.Usage  // of it all
+	idle      used          // while they are held
+	held      time.Duration // how long that was
 }
 
 func (c *crowd) run(ctx context.Context) error {
@@ -90,7 +106,7 @@ func (c *crowd) run(ctx context.Context) error {
 	if err := c.ramp(ctx); err != nil {
 		return err
 	}
-	if err := c.hold(ctx); err != nil {
+	if err := c.idleFor(ctx, c.cfg.Hold); err != nil {
 		return err
 	}
 	after, err := c.memory()
@@ -151,21 +167,61 @@ func (c *crowd) sample(ctx context.Context) (Sample, error) {
 	return all, nil
 }
 
-// hold keeps the sessions for a while and takes the processor time meanwhile.
-func (c *crowd) hold(ctx context.Context) error {
-	cfg := c.cfg
-	fmt.Fprintf(orDiscard(cfg.Progress), "all connected; holding them for %v\n", cfg.Hold)
-	before, began := cfg.use(c.workers.pids), time.Now()
-	if err := sleep(ctx, cfg.Hold); err != nil {
+// idleFor keeps the sessions for a while and takes the processor time meanwhile.
+func (c *crowd) idleFor(ctx context.Context, hold time.Duration) error {
+	fmt.Fprintf(orDiscard(c.cfg.Progress), "all connected; holding them for %v\n", hold)
+	before, began := c.cfg.use(c.workers.pids), time.Now()
+	if err := sleep(ctx, hold); err != nil {
 		return err
 	}
-	u, took := cfg.use(c.workers.pids).since(before), time.Since(began)
-	if u.known {
-		c.report.Add(report.Lower("idle server, processor use", "%", 100*u.server.Seconds()/took.Seconds()))
-	}
+	c.idle, c.held = c.cfg.use(c.workers.pids).since(before), time.Since(began)
 	_, err := c.sample(ctx) // tells whether a session was lost
 	return err
 }
+
+const (
+	// manySessions make figures that are shares of what a session costs, and
+	// not of what the process does without any.
+	manySessions = 1000
+	// The target of an idle server's processor use, in percent of a processor,
+	// is for so many sessions with a heartbeat of a minute or more.
+	wantIdle     = 2
+	idleSessions = 19_000
+	// wantRSS is for a session on a real socket, in bytes.
+	wantRSS = 1536
+)
+
+// addIdle adds the processor use of the idle server, beside that of bare gnet
+// which answers as many heartbeats.
+func (c *crowd) addIdle(ctx context.Context) error {
+	if !c.idle.known {
+		return nil
+	}
+	cfg := c.cfg
+	idle := report.Lower("idle server, processor use", "%", 100*c.idle.server.Seconds()/c.held.Seconds())
+	if cfg.Sessions >= manySessions {
+		rate := float64(cfg.Sessions) / cfg.Heartbeat.Seconds()
+		fmt.Fprintf(orDiscard(cfg.Progress), "bare gnet, answering %.0f heartbeats a second\n", rate)
+		// A second each, on as many connections as that takes: what costs is the
+		// frames, and a connection that waits is free.
+		conns := max(1, min(int(rate), 1000))
+		e, err := ceiling.Echo(ctx, ceiling.EchoConfig{
+			Conns: conns, Every: time.Duration(float64(conns) / rate * float64(time.Second)), Size: heartbeatSize, Loops: ceiling.Loops{Load: cfg.Loops},
+		})
+		if err != nil {
+			return err
+		}
+		idle = idle.OfCeiling("gnet answering as many heartbeats", 100*e.Rate*e.Cost.Server.Seconds())
+	}
+	if cfg.Sessions >= idleSessions && cfg.Heartbeat >= time.Minute {
+		idle = idle.Want(wantIdle)
+	}
+	c.report.Add(idle)
+	return nil
+}
+
+// heartbeatSize is the least body that the echo takes, in bytes.
+const heartbeatSize = 16
 
 // memory is what the server and the kernel hold for the sessions, in bytes.
 type memory struct {
@@ -188,7 +244,11 @@ func (c *crowd) memory() (m memory, err error) {
 func (c *crowd) addMemory(before, after memory) {
 	n := float64(c.cfg.Sessions)
 	if c.cfg.PID != 0 {
-		c.report.Add(report.Lower("server RSS per session", "B", float64(after.rss-before.rss)/n).AsHeadline())
+		rss := report.Lower("server RSS per session", "B", float64(after.rss-before.rss)/n).AsHeadline()
+		if c.cfg.Sessions >= manySessions {
+			rss = rss.Want(wantRSS)
+		}
+		c.report.Add(rss)
 	}
 	// Both ends of a connection are on this machine.
 	c.report.Add(

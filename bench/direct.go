@@ -100,7 +100,9 @@ func Direct(ctx context.Context, cfg DirectConfig) (*report.Report, error) {
 		return nil, err
 	}
 	if m != nil {
-		m.addTo(r, cfg.shape())
+		r.Add(m.rateFigure(cfg.shape()))
+		r.Add(cfg.targets(m)...)
+		m.addTo(r)
 		r.AddHistogram(run.handshake)
 	}
 	return r, nil
@@ -236,8 +238,38 @@ func (run *directRun) sample(ctx context.Context, method string, m *measured) (r
 // perSecond is how many messages were delivered in a second that was measured.
 func (m *measured) perSecond() float64 { return float64(m.total.Counted) / m.took.Seconds() }
 
-func (m *measured) addTo(r *report.Report, shape string) {
-	r.Add(report.Higher("rate, "+shape, "msgs/s", m.perSecond()).AsHeadline())
+// rateFigure is the rate under the name of the load's shape.
+func (m *measured) rateFigure(shape string) report.Figure {
+	return report.Higher("rate, "+shape, "msgs/s", m.perSecond()).AsHeadline()
+}
+
+// The targets of latencies.
+const (
+	wantP99    = 5.0  // ms, from send to delivery at a rate, beside many sessions
+	wantP999   = 20.0 // ms
+	wantBehind = 200  // µs between the medians of ack and delivery of a message alone
+)
+
+// targets are the figures of the latencies that should be within a bound.
+func (c *DirectConfig) targets(m *measured) []report.Figure {
+	d := m.delivery.Latency()
+	switch {
+	case c.Rate > 0 && c.Sessions > 0:
+		return []report.Figure{
+			report.Lower("delivery p99, "+c.shape(), "ms", float64(d.P99)/1000).AsHeadline().Want(wantP99),
+			report.Lower("delivery p99.9, "+c.shape(), "ms", float64(d.P999)/1000).AsHeadline().Want(wantP999),
+		}
+	case c.single():
+		behind := float64(d.P50 - m.ack.Latency().P50)
+		return []report.Figure{report.Lower("delivery p50 behind ack p50, "+c.shape(), "µs", behind).Want(wantBehind)}
+	}
+	return nil
+}
+
+// single reports whether there is one message at a time.
+func (c *DirectConfig) single() bool { return c.Rate == 0 && c.Pairs == 1 && c.Window == 1 }
+
+func (m *measured) addTo(r *report.Report) {
 	m.used.addTo(r, m.total.Counted, "message")
 	r.Add(report.Lower("pulled, not pushed", "msgs", float64(m.total.Pulled)))
 	if m.total.Unsent > 0 {

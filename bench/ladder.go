@@ -72,7 +72,8 @@ func Ladder(ctx context.Context, cfg LadderConfig) (*report.Report, error) {
 	switch {
 	case best != nil:
 		r.Add(report.Higher(name, "msgs/s", best.perSecond()).AsHeadline())
-		best.addTo(r, "the best step")
+		r.Add(best.rateFigure("the best step"))
+		best.addTo(r)
 	case r.Err() == nil:
 		r.Notef("p99 was above %v even at the lowest rate that was tried", cfg.P99)
 		r.Add(report.Higher(name, "msgs/s", 0).AsHeadline())

@@ -281,6 +281,8 @@ func newBenchDirect(program string) *cobra.Command {
 		s      = scenario{program: program}
 		cfg    bench.LadderConfig
 		ladder bool
+		beside bool // its ceilings
+		rounds int
 	)
 	cmd := &cobra.Command{
 		Use:   "direct",
@@ -289,19 +291,31 @@ func newBenchDirect(program string) *cobra.Command {
 the next message goes out when one of the window was both acked and received.
 With --rate messages leave when they are meant to, and their latencies count
 from then on, whether or not the server kept up. --ladder finds the highest rate
-at which the p99 of delivery stays under --p99.`,
+at which the p99 of delivery stays under --p99.
+
+--ceiling measures in turn what this machine does at best with the same pairs
+and windows: gnet that relays and stores nothing, gnet and Pebble that store and
+sync but understand nothing, Pebble's synced commits alone, and fdatasync. The
+report has Godwit as a ratio of each.`,
 		Example: `  godwit bench direct --pairs 64 --window 8
+  godwit bench direct --pairs 64 --window 8 --ceiling
   godwit bench direct --pairs 512 --rate 20000 --sessions 10000
   godwit bench direct --pairs 512 --ladder --p99 5ms --html ladder.html`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if ladder && !cmd.Flags().Changed("for") {
+			switch {
+			case beside && (ladder || cfg.Rate != 0):
+				return usagef("--ceiling is for a closed loop, without --rate and --ladder")
+			case (ladder || beside) && !cmd.Flags().Changed("for"):
 				cfg.For = 3 * time.Second
 			}
 			return s.run(cmd, 2*cfg.Pairs+cfg.Sessions, func(ctx context.Context, target bench.Target, progress io.Writer) (*report.Report, error) {
 				cfg.Target, cfg.Progress = target, progress
-				if ladder {
+				switch {
+				case ladder:
 					return bench.Ladder(ctx, cfg)
+				case beside:
+					return bench.Beside(ctx, bench.BesideConfig{DirectConfig: cfg.DirectConfig, Rounds: rounds})
 				}
 				return bench.Direct(ctx, cfg.DirectConfig)
 			})
@@ -315,11 +329,13 @@ at which the p99 of delivery stays under --p99.`,
 	fs.BoolVar(&cfg.Even, "even", false, "space the messages of --rate evenly, not at random")
 	fs.BoolVar(&ladder, "ladder", false, "find the highest rate; --rate is where to begin (default 2000)")
 	fs.DurationVar(&cfg.P99, "p99", 5*time.Millisecond, "what the p99 of delivery may be with --ladder")
+	fs.BoolVar(&beside, "ceiling", false, "measure what this machine does at best, too, and compare")
+	fs.IntVar(&rounds, "rounds", 3, "how often each is measured with --ceiling; the medians count")
 	fs.IntVar(&cfg.Sessions, "sessions", 0, "users beside the pairs who are online and silent")
 	fs.Float64Var(&cfg.PerSecond, "per-second", 2000, "connections a second at the beginning")
 	fs.DurationVar(&cfg.Heartbeat, "heartbeat", time.Minute, "interval that sessions ask for")
 	fs.DurationVar(&cfg.Warmup, "warmup", time.Second, "time before measuring")
-	fs.DurationVar(&cfg.For, "for", 10*time.Second, "time measured (with --ladder: for each step; default 3s)")
+	fs.DurationVar(&cfg.For, "for", 10*time.Second, "time measured (with --ladder for each step, with --ceiling in each turn; default 3s)")
 	spread(fs, &cfg.Loops, &cfg.Processes)
 	s.flags(fs)
 	return cmd
