@@ -23,6 +23,7 @@ type Delivery struct {
 	workers  sync.WaitGroup
 	stats    counters
 	batches  sync.Pool // of *batch
+	drafts   sync.Pool // of *[]byte: answers to reads, until their size is known
 }
 
 // New starts a Delivery. store and sessions must outlive Close.
@@ -33,6 +34,7 @@ func New(cfg Config, store *msgstore.Store, sessions *session.Manager) (*Deliver
 	cfg = cfg.withDefaults()
 	d := &Delivery{cfg: cfg, store: store, sessions: sessions, turns: newTurns(cfg.QueuePerSession)}
 	d.batches.New = func() any { return new(batch) }
+	d.drafts.New = func() any { return new(make([]byte, draftGuess)) }
 	for range cfg.Workers {
 		d.workers.Go(d.work)
 	}

@@ -1,6 +1,8 @@
 package delivery
 
 import (
+	"bytes"
+
 	"github.com/godwit-im/godwit/protocol"
 	"github.com/godwit-im/godwit/protocol/pb"
 	"github.com/godwit-im/godwit/session"
@@ -72,7 +74,9 @@ func (d *Delivery) who(user string, request uint32, req *pb.Who) ([]byte, error)
 // pulledTail bounds the encoding of Pulled's fields but messages.
 const pulledTail = 2 + 11 + 11
 
-// pull reads a page of a conversation, straight from the store into the frame.
+// pull reads a page of a conversation. How long it is shows when it is read: it
+// grows in a draft that is used again, and what waits for the session is of its
+// size.
 func (d *Delivery) pull(user string, request uint32, req *pb.Pull) ([]byte, error) {
 	if _, _, err := protocol.ParseDirect(req.Conversation); err != nil {
 		return nil, err
@@ -96,13 +100,14 @@ func (d *Delivery) pull(user string, request uint32, req *pb.Pull) ([]byte, erro
 		from = min(from, head.Seq)
 	}
 	limit := limit(req.Limit, d.cfg.PullLimit, d.cfg.MaxPull)
-	frame := make([]byte, protocol.HeaderSize, pullGuess)
-	page, err := d.store.Range(req.Conversation, from, req.Until, req.Backward, limit, d.cfg.MaxFrame-pulledTail, frame)
+	draft := d.drafts.Get().(*[]byte)
+	defer d.drafts.Put(draft)
+	page, err := d.store.Range(req.Conversation, from, req.Until, req.Backward, limit, d.cfg.MaxFrame-pulledTail, (*draft)[:protocol.HeaderSize])
 	if err != nil {
 		return nil, err
 	}
-	frame = appendProto(page.Encoded, &pb.Pulled{More: page.More, HeadSeq: page.Head, MinSeq: page.Min})
-	return finish(frame, protocol.TypePulled, request), nil
+	*draft = appendProto(page.Encoded, &pb.Pulled{More: page.More, HeadSeq: page.Head, MinSeq: page.Min})
+	return bytes.Clone(finish(*draft, protocol.TypePulled, request)), nil
 }
 
 func wrongWay(req *pb.Pull) bool {
@@ -123,5 +128,5 @@ func limit(wanted uint32, byDefault, most int) int {
 	return int(min(uint64(wanted), uint64(most)))
 }
 
-// pullGuess is the capacity in bytes that a page begins with: a dozen messages.
-const pullGuess = 4 << 10
+// draftGuess is the capacity in bytes that a draft begins with: a dozen messages.
+const draftGuess = 4 << 10

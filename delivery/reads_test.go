@@ -196,3 +196,22 @@ func FuzzCursor(f *testing.F) {
 		}
 	})
 }
+
+// TestAnswersAreKept: an answer waits for its client while others are made.
+func TestAnswersAreKept(t *testing.T) {
+	n := newNode(t)
+	ann, bob := n.connect("ann", "d"), n.connect("bob", "d")
+	ann.send("bob", "a1", "one")
+	ann.send("cid", "a2", "two")
+	n.settle()
+	pull := ann.pull(&pb.Pull{Conversation: "d:ann:bob", From: 1})
+	sync := ann.sync(&pb.Sync{})
+	want := [][]byte{bytes.Clone(pull.Body), bytes.Clone(sync.Body)}
+	for range 10 {
+		ann.pull(&pb.Pull{Conversation: "d:ann:cid", From: 1})
+		bob.sync(&pb.Sync{})
+	}
+	if !bytes.Equal(pull.Body, want[0]) || !bytes.Equal(sync.Body, want[1]) {
+		t.Error("an answer has changed after it was given")
+	}
+}

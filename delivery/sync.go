@@ -140,7 +140,7 @@ type page struct {
 func (d *Delivery) newPage(wanted uint32) *page {
 	most := d.cfg.MaxFrame - syncedTail - maxCursor(d.store.Partitions())
 	return &page{
-		frame: make([]byte, protocol.HeaderSize, pullGuess),
+		frame: make([]byte, protocol.HeaderSize, draftGuess),
 		limit: limit(wanted, d.cfg.SyncLimit, d.cfg.MaxSync),
 		most:  most,
 		room:  most,
