@@ -7,10 +7,13 @@ SHELL       = /bin/bash
 GO     ?= go
 GODWIT = bin/godwit
 BUF    = $(GO) tool -modfile=tools/buf/go.mod buf
-LINT   = $(GO) tool -modfile=tools/lint/go.mod golangci-lint
+LINT   = $(GO) tool -modfile=$(CURDIR)/tools/lint/go.mod golangci-lint
+# The comparison with other brokers is a module of its own, so that nobody
+# inherits what it depends on.
+PEERS  = bench/peers
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 22
 
 build: ## build bin/godwit; its version comes from git
 	$(GO) build -trimpath -buildvcs=auto -o $(GODWIT) ./cmd/godwit
@@ -24,8 +27,10 @@ demo: build ## prove it: a server killed halfway through 1,000 messages loses no
 deps: ## what the race detector needs beside Go; by apt-get, as root, where it is missing
 	@.ci/deps
 
-test: deps ## every test, plain and then under the race detector
+test: deps ## every test, plain and then under the race detector; those of bench/peers plain
+	.ci/deps-peers
 	$(GO) test $(TESTFLAGS) ./...
+	cd $(PEERS) && $(GO) test $(TESTFLAGS) ./...
 	$(GO) test -race $(TESTFLAGS) ./...
 
 race: deps ## every test, under the race detector only
@@ -34,6 +39,7 @@ race: deps ## every test, under the race detector only
 lint: ## golangci-lint, go.mod tidy, generated code up to date
 	$(LINT) run
 	$(GO) mod tidy -diff
+	cd $(PEERS) && $(LINT) run && $(GO) mod tidy -diff
 	$(BUF) lint
 	$(BUF) generate -o .cache/generated
 	diff -u protocol/pb/im.pb.go .cache/generated/protocol/pb/im.pb.go
@@ -49,13 +55,18 @@ fuzz: ## run every fuzz target for FUZZTIME (default 20s) each
 	while read -r pkg target; do echo "$$pkg $$target"; \
 		$(GO) test $$pkg -run '^$$' -fuzz "^$$target$$" -fuzztime $(or $(FUZZTIME),20s) || exit 1; done
 
-bench: ## Go benchmarks of the hot paths
-	$(GO) test -run '^$$' -bench . ./...
+bench: build ## Go benchmarks of the hot paths, then a short ladder: 2 to 3 minutes
+	$(GO) test -run '^$$' -bench . -benchtime $(or $(BENCHTIME),200ms) ./...
+	$(GODWIT) bench direct --pairs 64 --ladder --rate 16000 --for 2s
 
 bench-compare: ## the Go benchmarks of revision BASE and of the working tree in turn, with benchstat
 	@GO=$(GO) tools/bench/compare "$(BASE)"
 
+bench-peers: ## Godwit beside Mosquitto, NATS JetStream and mochi-mqtt; ARGS for the comparison
+	.ci/deps-peers
+	cd $(PEERS) && $(GO) run . $(ARGS)
+
 crash: ## kill -9 a loaded server ROUNDS times (default 1,000) and check every journal
 	$(GO) test ./bench/crash -run '^TestCrash$$' -count 1 -v -timeout 0 -rounds $(or $(ROUNDS),1000) $(if $(SEED),-seed $(SEED))
 
-.PHONY: help build run demo deps test race lint fmt generate fuzz bench bench-compare crash
+.PHONY: help build run demo deps test race lint fmt generate fuzz bench bench-compare bench-peers crash
