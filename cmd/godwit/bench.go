@@ -89,7 +89,7 @@ func (s *scenario) alone(cmd *cobra.Command, f func(context.Context) (*report.Re
 	defer stopSignals()
 	r, settings, err := f(ctx)
 	if ctx.Err() != nil {
-		return errors.New("interrupted")
+		return errors.Join(errors.New("interrupted"), err)
 	}
 	if err != nil {
 		return err
