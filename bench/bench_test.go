@@ -164,6 +164,10 @@ func TestAgainstServer(t *testing.T) {
 					t.Errorf("%+v", l)
 				}
 			}
+			// A body of 256 bytes is in the log, and not much more often than once.
+			if ratio := figure(t, r, "log per byte of bodies"); ratio < 1 || ratio > 4 {
+				t.Errorf("%.2f bytes of log for a byte of a body", ratio)
+			}
 			if !strings.Contains(progress.String(), "msgs/s") {
 				t.Errorf("progress %q", &progress)
 			}

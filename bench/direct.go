@@ -154,6 +154,7 @@ func (run *directRun) close() { run.workers.stop() }
 // measured is what one measurement found.
 type measured struct {
 	took          time.Duration
+	size          int    // of a body
 	total         Sample // the counts of it all, and of this step's the latter two
 	ack, delivery *report.Histogram
 	rate          *report.Rate
@@ -166,8 +167,8 @@ type measured struct {
 func (run *directRun) measure(ctx context.Context, rate float64) (*measured, error) {
 	cfg := run.cfg
 	m := &measured{
-		took: cfg.For,
-		ack:  report.NewHistogram(Ack), delivery: report.NewHistogram(Delivery),
+		took: cfg.For, size: cfg.Size,
+		ack: report.NewHistogram(Ack), delivery: report.NewHistogram(Delivery),
 		rate: report.NewRate("delivered", "Throughput", "msgs/s"),
 	}
 	_, err := call[struct{}](ctx, run.workers, "Direct.Begin", func(i int) any {
@@ -248,6 +249,8 @@ const (
 	wantP99    = 5.0  // ms, from send to delivery at a rate, beside many sessions
 	wantP999   = 20.0 // ms
 	wantBehind = 200  // µs between the medians of ack and delivery of a message alone
+	wantLog    = 1.6  // bytes of the store's log for each byte of bodies of wantLogAt
+	wantLogAt  = 256
 )
 
 // targets are the figures of the latencies that should be within a bound.
@@ -271,6 +274,9 @@ func (c *DirectConfig) single() bool { return c.Rate == 0 && c.Pairs == 1 && c.W
 
 func (m *measured) addTo(r *report.Report) {
 	m.used.addTo(r, m.total.Counted, "message")
+	if n := float64(m.total.Counted); m.used.logged > 0 && n > 0 && m.size == wantLogAt {
+		r.Add(report.Lower("log per byte of bodies", "×", m.used.logged/n/wantLogAt).Want(wantLog))
+	}
 	r.Add(report.Lower("pulled, not pushed", "msgs", float64(m.total.Pulled)))
 	if m.total.Unsent > 0 {
 		r.Notef("%d messages found no room in the window until the end; they count with the time they had waited by then", m.total.Unsent)

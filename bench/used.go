@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"time"
 
 	"github.com/godwit-im/godwit/bench/report"
@@ -10,6 +11,7 @@ import (
 type used struct {
 	server, load time.Duration // processor time
 	written      int64         // by the server, in bytes
+	logged       float64       // of these into the store's log; 0 = not known
 	known        bool          // the server's process is
 }
 
@@ -20,6 +22,13 @@ func (t *Target) use(load []int) used {
 	if server, err := report.ReadProcess(t.PID); u.known && err == nil {
 		u.server, u.written = server.CPU, server.WrittenBytes
 	}
+	if t.MetricsURL != "" {
+		ctx, cancel := context.WithTimeout(context.Background(), metricsTimeout)
+		defer cancel()
+		if values, err := report.ReadMetrics(ctx, t.MetricsURL); err == nil {
+			u.logged = values[loggedBytes]
+		}
+	}
 	for _, pid := range load {
 		if p, err := report.ReadProcess(pid); err == nil {
 			u.load += p.CPU
@@ -28,8 +37,16 @@ func (t *Target) use(load []int) used {
 	return u
 }
 
+const (
+	metricsTimeout = 2 * time.Second
+	loggedBytes    = `godwit_store_written_bytes_total{by="log"}`
+)
+
 func (u used) since(before used) used {
-	return used{server: u.server - before.server, load: u.load - before.load, written: u.written - before.written, known: u.known}
+	return used{
+		server: u.server - before.server, load: u.load - before.load,
+		written: u.written - before.written, logged: u.logged - before.logged, known: u.known,
+	}
 }
 
 // addTo adds the figures for each of n things that were done, which what names.
@@ -43,6 +60,9 @@ func (u used) addTo(r *report.Report, n int64, what string) {
 			report.Lower("server's processor time per "+what, "µs", each(u.server)),
 			report.Lower("server's writes per "+what, "B", float64(u.written)/float64(n)),
 		)
+	}
+	if u.logged > 0 {
+		r.Add(report.Lower("server's log per "+what, "B", u.logged/float64(n)))
 	}
 	r.Add(report.Lower("load's processor time per "+what, "µs", each(u.load)))
 }
