@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -18,8 +19,18 @@ import (
 // changed is a conversation that changed for a user since a cursor.
 type changed struct {
 	conversation string
-	head         msgstore.Head
-	mine, peers  msgstore.Member
+	head         msgstore.Head // its MinSeq is 0 until it goes into a page
+	mine         msgstore.Member
+	peers        msgstore.Member // Stamp is 0 until it is read
+}
+
+// readPeers reads the peer's cursors, unless they are there.
+func (c *changed) readPeers(view *msgstore.View, user string) (err error) {
+	if c.peers.Stamp == 0 {
+		peer, _ := protocol.Peer(c.conversation, user)
+		c.peers, _, err = view.Member(peer, c.conversation)
+	}
+	return err
 }
 
 // compare orders a walk. In newestFirst nothing is met twice, because a
@@ -36,7 +47,7 @@ func (w walk) compare(a, b changed) int {
 // sync answers with a page of the user's conversations that changed since the
 // cursor. applied are the applied indexes from before the call, that is, before
 // all of its reads.
-func (d *Delivery) sync(applied []uint64, user string, request uint32, req *pb.Sync) ([]byte, error) {
+func (d *Delivery) sync(applied []uint64, user string, request uint32, req *pb.Sync) (_ []byte, err error) {
 	from, reset, err := resume(req.Cursor, d.store.Epoch(), applied)
 	if err != nil {
 		return nil, err
@@ -45,14 +56,18 @@ func (d *Delivery) sync(applied []uint64, user string, request uint32, req *pb.S
 	if from.page != nil {
 		at = *from.page
 	}
-	p := d.newPage(req.Limit)
+	view := d.store.View()
+	defer func() { err = errors.Join(err, view.Close()) }()
+	draft := d.drafts.Get().(*[]byte)
+	defer d.drafts.Put(draft)
+	p := d.newPage(*draft, req.Limit)
 	next := &cursor{epoch: d.store.Epoch()}
 	for {
-		list, err := d.changedSince(user, base, &at)
+		list, err := d.changedSince(view, user, base, &at)
 		if err != nil {
 			return nil, err
 		}
-		n, err := d.fill(p, user, list)
+		n, err := d.fill(p, view, user, list)
 		if err != nil {
 			return nil, err
 		}
@@ -69,13 +84,13 @@ func (d *Delivery) sync(applied []uint64, user string, request uint32, req *pb.S
 		}
 		base, at = at.watermark, position{watermark: applied, walk: catchUp}
 	}
-	frame := appendProto(p.frame, &pb.Synced{
+	*draft = appendProto(p.frame, &pb.Synced{
 		Cursor: next.append(nil),
 		More:   next.page != nil,
 		Reset_: reset,
 		Epoch:  d.store.Epoch(),
 	})
-	return finish(frame, protocol.TypeSynced, request), nil
+	return bytes.Clone(finish(*draft, protocol.TypeSynced, request)), nil
 }
 
 // applied returns the present applied indexes.
@@ -89,7 +104,7 @@ func (d *Delivery) applied() []uint64 {
 
 // changedSince returns the conversations of user that changed past base and
 // come after at, in the order of its walk.
-func (d *Delivery) changedSince(user string, base []uint64, at *position) ([]changed, error) {
+func (d *Delivery) changedSince(view *msgstore.View, user string, base []uint64, at *position) ([]changed, error) {
 	var list []changed
 	in := func(p int) bool {
 		// Where nothing in the partition had changed when the SYNC began, nothing
@@ -97,7 +112,7 @@ func (d *Delivery) changedSince(user string, base []uint64, at *position) ([]cha
 		// be newer than any watermark, though.
 		return (at.watermark[p] > base[p] || at.walk == catchUp) && d.store.ChangedSince(p, user, base[p])
 	}
-	err := d.store.Members(user, in, func(conversation string, row msgstore.Member) error {
+	err := view.Members(user, in, func(conversation string, row msgstore.Member) error {
 		if p := d.store.PartitionOf(conversation); d.store.ChangedSince(p, conversation, base[p]) {
 			list = append(list, changed{conversation: conversation, mine: row})
 		}
@@ -110,20 +125,21 @@ func (d *Delivery) changedSince(user string, base []uint64, at *position) ([]cha
 	kept := list[:0]
 	for _, c := range list {
 		var exists bool
-		if c.head, exists, err = d.store.Head(c.conversation); err != nil {
+		if c.head, exists, err = view.Newest(c.conversation); err != nil {
 			return nil, err
 		}
-		peer, _ := protocol.Peer(c.conversation, user)
-		if c.peers, _, err = d.store.Member(peer, c.conversation); err != nil {
-			return nil, err
-		}
-		stamp := max(c.head.Stamp, c.mine.Stamp, c.peers.Stamp)
-		if !exists || stamp <= base[d.store.PartitionOf(c.conversation)] {
+		if !exists || at.conversation != "" && at.walk.compare(c, last) <= 0 {
 			continue
 		}
-		if at.conversation == "" || at.walk.compare(c, last) > 0 {
-			kept = append(kept, c)
+		if since := base[d.store.PartitionOf(c.conversation)]; c.head.Stamp <= since && c.mine.Stamp <= since {
+			if err := c.readPeers(view, user); err != nil {
+				return nil, err
+			}
+			if c.peers.Stamp <= since {
+				continue
+			}
 		}
+		kept = append(kept, c)
 	}
 	slices.SortFunc(kept, at.walk.compare)
 	return kept, nil
@@ -132,15 +148,16 @@ func (d *Delivery) changedSince(user string, base []uint64, at *position) ([]cha
 // page is a SYNCED that is being filled.
 type page struct {
 	frame []byte // with room for the header in front
+	state []byte // a draft of what is appended next
 	limit int    // how many more conversations it may take
 	most  int    // how many bytes it could take at the beginning
 	room  int    // and can now
 }
 
-func (d *Delivery) newPage(wanted uint32) *page {
+func (d *Delivery) newPage(draft []byte, wanted uint32) *page {
 	most := d.cfg.MaxFrame - syncedTail - maxCursor(d.store.Partitions())
 	return &page{
-		frame: make([]byte, protocol.HeaderSize, draftGuess),
+		frame: draft[:protocol.HeaderSize],
 		limit: limit(wanted, d.cfg.SyncLimit, d.cfg.MaxSync),
 		most:  most,
 		room:  most,
@@ -149,14 +166,15 @@ func (d *Delivery) newPage(wanted uint32) *page {
 
 // fill puts as much of list into p as there is room for, one at the least if p
 // is empty, and returns how many that were.
-func (d *Delivery) fill(p *page, user string, list []changed) (n int, err error) {
+func (d *Delivery) fill(p *page, view *msgstore.View, user string, list []changed) (n int, err error) {
 	for n < len(list) && p.limit > 0 {
-		state, err := d.appendState(nil, user, &list[n], p.most)
+		state, err := d.appendState(p.state[:0], view, user, &list[n], p.most)
 		if err != nil {
 			return 0, err
 		}
 		// Synced.conversations is field 1, as Pulled.messages is.
 		size := protocol.SizeStored(len(state))
+		p.state = state
 		if size > p.room {
 			break
 		}
@@ -175,7 +193,14 @@ const syncedTail = 4 + 2 + 2 + 9
 // appendState appends the encoding of c's pb.ConversationState to dst. The
 // preview, copied as it is stored, is left out where the state would not fit
 // into an answer of its own, of most bytes, or the message is not kept any more.
-func (d *Delivery) appendState(dst []byte, user string, c *changed, most int) ([]byte, error) {
+func (d *Delivery) appendState(dst []byte, view *msgstore.View, user string, c *changed, most int) ([]byte, error) {
+	if err := c.readPeers(view, user); err != nil {
+		return nil, err
+	}
+	var err error
+	if c.head.MinSeq, err = view.MinSeq(c.conversation, c.head); err != nil {
+		return nil, err
+	}
 	unread, err := d.unread(user, c)
 	if err != nil {
 		return nil, err
@@ -190,7 +215,10 @@ func (d *Delivery) appendState(dst []byte, user string, c *changed, most int) ([
 		PeerReadSeq:      c.peers.ReadSeq,
 		PeerDeliveredSeq: c.peers.DeliveredSeq,
 	})
-	last, kept, err := d.store.Message(c.conversation, c.head.Seq)
+	if c.head.MinSeq > c.head.Seq {
+		return dst, nil
+	}
+	last, kept, err := view.Message(c.conversation, c.head.Seq)
 	if err != nil {
 		return nil, err
 	}

@@ -77,12 +77,18 @@ func (row conversationRow) head(newest Head) Head {
 // newestMessage returns the newest message with a stamp up to synced, without
 // MinSeq; Seq is 0 if there is none.
 func (s *Store) newestMessage(p int, id string, synced uint64) (h Head, err error) {
-	lower, upper := messageBounds(p, id)
+	lower, upper := appendMessageBounds(nil, nil, p, id)
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return Head{}, readError(err)
 	}
 	defer func() { err = errors.Join(err, closeIter(it)) }()
+	return newestMessage(it, id, synced)
+}
+
+// newestMessage finds it with an iterator over the conversation's messages,
+// whose error is left to the caller.
+func newestMessage(it *pebble.Iterator, id string, synced uint64) (Head, error) {
 	for it.Last(); it.Valid(); it.Prev() {
 		value, err := it.ValueAndErr()
 		if err != nil {

@@ -20,6 +20,8 @@
 // reader tells them apart. With Durability Interval, durable means committed:
 // see there.
 //
+// Who reads much for one request does it with a View: one iterator for all.
+//
 // None of the methods belongs on an event loop: all of them may wait for the
 // disk, but for NextID, PartitionOf, Partitions, Epoch, Applied,
 // ChangedSince and Full.

@@ -110,6 +110,33 @@ func TestReadersSeeOnlyWhatIsDurable(t *testing.T) {
 		if r, err := s.Range(trimmed, 0, 0, false, 10, 1<<20, nil); err != nil || r.N != 0 || r.Head != 1 || r.Min != 2 {
 			t.Errorf("range of it: %+v, %v", r, err)
 		}
+		v := s.View()
+		if h, exists, err := v.Newest(old); err != nil || !exists || h.Seq != 3 {
+			t.Errorf("newest %+v, %v, %v", h, exists, err)
+		}
+		if _, found, err := v.Message(old, 4); err != nil || found {
+			t.Errorf("message 4 in a view: %v, %v", found, err)
+		}
+		if row, found, err := v.Member("bob", old); err != nil || !found || row.ReadSeq != 1 {
+			t.Errorf("member in a view %+v, %v, %v", row, found, err)
+		}
+		if _, found, err := v.Member("dave", created); err != nil || found {
+			t.Errorf("membership of the new conversation in a view: %v, %v", found, err)
+		}
+		if _, exists, err := v.Newest(created); err != nil || exists {
+			t.Errorf("the new conversation in a view: %v, %v", exists, err)
+		}
+		h, exists, err := v.Newest(trimmed)
+		if err != nil || !exists || h.Seq != 1 || h.Count != 1 {
+			t.Errorf("newest of the conversation that is being trimmed: %+v, %v, %v", h, exists, err)
+		}
+		for _, known := range []uint64{0, h.MinSeq} {
+			h.MinSeq = known
+			if minSeq, err := v.MinSeq(trimmed, h); err != nil || minSeq != 1 {
+				t.Errorf("min seq of it: %d, %v", minSeq, err)
+			}
+		}
+		check(t, v.Close())
 		if got, want := memberships(t, s, "alice"), fmt.Sprint([]string{old, trimmed}); got != want {
 			t.Errorf("alice is a member of %v; want %v", got, want)
 		}

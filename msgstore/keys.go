@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"math"
 	"math/bits"
-	"slices"
 )
 
 // slots is the number of hash slots that the partitions divide among them.
@@ -77,10 +76,12 @@ func keySeq(key []byte, conversation string) (seq uint64) {
 	return seq
 }
 
-// messageBounds are the bounds of the keys of all messages of a conversation.
-func messageBounds(p int, conversation string) (lower, upper []byte) {
-	lower = append(appendTable(nil, p, tableMessage), conversation...)
-	return append(lower, 1), append(slices.Clone(lower), 9)
+// appendMessageBounds appends the bounds of the keys of all messages of a
+// conversation.
+func appendMessageBounds(lower, upper []byte, p int, conversation string) (_, _ []byte) {
+	lower = append(appendTable(lower, p, tableMessage), conversation...)
+	upper = append(upper, lower...)
+	return append(lower, 1), append(upper, 9)
 }
 
 // appendMemberPrefix is what the keys of all memberships of a user begin with.

@@ -23,7 +23,7 @@ func TestMessageKeys(t *testing.T) {
 		if got, want := bytes.Compare(key, appendMessageKey(nil, 1, other, m)), cmp.Or(cmp.Compare(id, other), cmp.Compare(n, m)); got != want {
 			t.Errorf("%q %d and %q %d compare as %d", id, n, other, m, got)
 		}
-		lower, upper := messageBounds(1, other)
+		lower, upper := appendMessageBounds(nil, nil, 1, other)
 		if in := bytes.Compare(key, lower) >= 0 && bytes.Compare(key, upper) < 0; in != (id == other) {
 			t.Errorf("%q %d is among those of %q: %v", id, n, other, in)
 		}

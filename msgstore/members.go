@@ -3,9 +3,6 @@ package msgstore
 import (
 	"errors"
 	"fmt"
-	"slices"
-
-	"github.com/cockroachdb/pebble/v2"
 )
 
 type memberID struct{ user, conversation string }
@@ -39,52 +36,9 @@ func (s *Store) member(id memberID) (m Member, found bool, err error) {
 	return m, found, err
 }
 
-// Members calls f for each of a user's memberships in the partitions that in
-// picks (nil = all), partition by partition, until f returns an error, which it
-// returns. An iterator is open meanwhile: f must not wait for anything.
+// Members is View.Members with a view of its own.
 func (s *Store) Members(user string, in func(p int) bool, f func(conversation string, m Member) error) (err error) {
-	var it *pebble.Iterator
-	for p := range s.parts {
-		if in != nil && !in(p) {
-			continue
-		}
-		lower := appendMemberPrefix(nil, p, user)
-		upper := successor(slices.Clone(lower))
-		if it == nil {
-			if it, err = s.db.NewIter(nil); err != nil {
-				return readError(err)
-			}
-			defer func() { err = errors.Join(err, closeIter(it)) }()
-		}
-		it.SetBounds(lower, upper)
-		for it.First(); it.Valid(); it.Next() {
-			if err := s.visitMember(it, user, string(it.Key()[len(lower):]), f); err != nil {
-				return err
-			}
-		}
-		if it.Error() != nil {
-			return nil // closeIter returns it
-		}
-	}
-	return nil
-}
-
-// visitMember calls f with the durable version, if there is one, of the row
-// that it is at.
-func (s *Store) visitMember(it *pebble.Iterator, user, conversation string, f func(string, Member) error) error {
-	value, err := it.ValueAndErr()
-	if err != nil {
-		return readError(err)
-	}
-	m, err := decodeMember(value)
-	if err != nil {
-		return err
-	}
-	if m.Stamp > s.parts[s.PartitionOf(conversation)].synced.Load() {
-		var found bool
-		if m, found, err = s.Member(user, conversation); err != nil || !found {
-			return err
-		}
-	}
-	return f(conversation, m)
+	v := s.View()
+	defer func() { err = errors.Join(err, v.Close()) }()
+	return v.Members(user, in, f)
 }

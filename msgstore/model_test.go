@@ -1,6 +1,7 @@
 package msgstore
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -426,6 +427,9 @@ func (c *modelConversation) compare(s *Store, id string) error {
 			return fmt.Errorf("message %d: %x, %v, %w", seq, wire, found, err)
 		}
 	}
+	if err := c.compareView(s, id); err != nil {
+		return err
+	}
 	newest := c.head().Stamp
 	for _, row := range c.members {
 		newest = max(newest, row.Stamp)
@@ -441,6 +445,37 @@ func (c *modelConversation) compare(s *Store, id string) error {
 		if got, found, err := s.Member(user, id); err != nil || !found || got != want {
 			return fmt.Errorf("member %s: %+v, %v, %w; want %+v", user, got, found, err, want)
 		}
+	}
+	return nil
+}
+
+// compareView compares what a view returns, whether or not the cache has the
+// head.
+func (c *modelConversation) compareView(s *Store, id string) (err error) {
+	v := s.View()
+	heads := s.heads
+	defer func() {
+		s.heads = heads
+		err = errors.Join(err, v.Close())
+	}()
+	for range 2 {
+		h, exists, err := v.Newest(id)
+		if err == nil {
+			h.MinSeq, err = v.MinSeq(id, h)
+		}
+		if err != nil || !exists || h != c.head() {
+			return fmt.Errorf("newest %+v, %v, %w; want %+v", h, exists, err, c.head())
+		}
+		wire, found, err := v.Message(id, h.Seq)
+		if err != nil || found != (h.Seq >= c.min) || found && string(wire) != string(c.messages[h.Seq-1].wire) {
+			return fmt.Errorf("message %d in a view: %x, %v, %w", h.Seq, wire, found, err)
+		}
+		for user, want := range c.members {
+			if got, found, err := v.Member(user, id); err != nil || !found || got != want {
+				return fmt.Errorf("member %s in a view: %+v, %v, %w; want %+v", user, got, found, err, want)
+			}
+		}
+		s.heads = newHeadCache(s.opts.HeadCache)
 	}
 	return nil
 }
