@@ -175,7 +175,7 @@ func TestAgainstServer(t *testing.T) {
 	}
 	t.Run("beside", func(t *testing.T) {
 		var progress bytes.Buffer
-		cfg := shaped(func(c *DirectConfig) { c.For, c.Progress = 100*time.Millisecond, &progress })
+		cfg := shaped(func(c *DirectConfig) { c.For, c.Progress = time.Second, &progress })
 		r, err := Beside(t.Context(), BesideConfig{DirectConfig: cfg, Rounds: 2})
 		checkReport(t, r, err, "storing relay: send → delivery")
 		for name, of := range map[string]string{
