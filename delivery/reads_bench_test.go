@@ -15,7 +15,7 @@ import (
 func readNode(b *testing.B, users, conversations, messages int) *node {
 	opts := msgstore.DefaultOptions()
 	opts.Dir, opts.MinFree, opts.Durability, opts.Logger = b.TempDir(), 0, msgstore.Interval, discard
-	opts.HeadCache = 1000 // as few in comparison as of those of 100,000 users
+	opts.HeadCache, opts.CacheBytes = 1000, 64<<20 // as little in comparison as for 100,000 users
 	s, err := msgstore.Open(opts)
 	if err != nil {
 		b.Fatal(err)
@@ -64,7 +64,7 @@ func readPeer(u, c int) string { return fmt.Sprintf("peer%d-%d", c, u) }
 // BenchmarkPull is a page of 200 messages of a random conversation; together
 // they are twice the block cache.
 func BenchmarkPull(b *testing.B) {
-	const conversations, messages = 5000, 400
+	const conversations, messages = 2000, 200
 	n := readNode(b, conversations, 1, messages)
 	for _, backward := range []bool{false, true} {
 		b.Run(fmt.Sprintf("backward=%t", backward), func(b *testing.B) {
@@ -72,9 +72,9 @@ func BenchmarkPull(b *testing.B) {
 			for b.Loop() {
 				u := rand.IntN(conversations)
 				frame, err := n.pull(readUser(u), 1, &pb.Pull{
-					Conversation: protocol.DirectID(readUser(u), readPeer(u, 0)), From: 200, Backward: backward, Limit: 200,
+					Conversation: protocol.DirectID(readUser(u), readPeer(u, 0)), Backward: backward, Limit: 200,
 				})
-				if err != nil || len(frame) < 100*256 {
+				if err != nil || len(frame) < 200*256 {
 					b.Fatal(len(frame), err)
 				}
 			}
@@ -88,7 +88,7 @@ func BenchmarkPull(b *testing.B) {
 // of all users are in more blocks than the cache holds.
 func BenchmarkSyncCold(b *testing.B) {
 	const users, conversations = 500, 100
-	n := readNode(b, users+100, conversations, 20)
+	n := readNode(b, users+100, conversations, 10)
 	before := &cursor{epoch: n.store.Epoch(), base: n.applied()}
 	for p := range before.base {
 		before.base[p]-- // it was another user's that came last
