@@ -13,7 +13,7 @@ import (
 // second, and each collection costs processor time and flushes the caches that
 // the rest works from: 8 to 15% of the messages a second at 64 senders with 8
 // in flight. So while it is busy the heap may grow by roomUnderLoad before it is
-// collected, and when it is calm again that memory is given back.
+// collected. When it is calm again, package server gives that memory back.
 //
 // A fixed GOGC of 800 would do the first, but then an idle server with many
 // sessions would keep several times its heap. A ballast does the same.
@@ -70,12 +70,8 @@ func (c *collector) step() {
 	if percent == c.percent {
 		return
 	}
-	calm := percent == defaultGCPercent
 	c.percent = percent
 	debug.SetGCPercent(percent)
-	if calm {
-		debug.FreeOSMemory()
-	}
 }
 
 // collectByLoad runs until ctx ends, and then leaves Go's default. With GOGC in
