@@ -28,7 +28,10 @@ func TestRun(t *testing.T) {
 	if v := value["longest GC pause"]; v.Target == nil || v.Target.Text != "≤ 1 ms" {
 		t.Errorf("%+v", v)
 	}
-	if value["sessions"].Value != 5000 || value["lookups by user"].Value == 0 || len(r.Figures) != 11 || r.Err() != nil {
+	if stop := value["longest wait for the processors to stop, within such a pause"]; stop.Value <= 0 || stop.Value > value["longest GC pause"].Value {
+		t.Errorf("%+v, of a pause of %v", stop, value["longest GC pause"].Value)
+	}
+	if value["sessions"].Value != 5000 || value["lookups by user"].Value == 0 || len(r.Figures) != 12 || r.Err() != nil {
 		t.Errorf("%+v, %v", r.Figures, r.Err())
 	}
 	if l := r.Latencies[0]; l.Count < 200 || l.Max < l.P50 {
