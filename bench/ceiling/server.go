@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"runtime"
 	"slices"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/panjf2000/gnet/v2"
 
+	"github.com/godwit-im/godwit/bench/node"
 	"github.com/godwit-im/godwit/netpoll"
 	"github.com/godwit-im/godwit/protocol"
 )
@@ -240,7 +240,7 @@ func serve(j job, in io.Reader, out io.Writer) (err error) {
 	if s.role.close != nil {
 		defer func() { err = errors.Join(err, s.role.close()) }()
 	}
-	addr, err := freeAddr()
+	addr, err := node.FreeAddr()
 	if err != nil {
 		return err
 	}
@@ -292,15 +292,6 @@ func loopsOf(n int) int {
 		return runtime.GOMAXPROCS(0)
 	}
 	return n
-}
-
-// freeAddr is an address on which nobody listened a moment ago.
-func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
 }
 
 // quiet keeps gnet from the standard output, which is the parent's, and passes

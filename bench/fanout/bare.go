@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"runtime"
 	"slices"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/panjf2000/gnet/v2"
 
+	"github.com/godwit-im/godwit/bench/node"
 	"github.com/godwit-im/godwit/netpoll"
 	"github.com/godwit-im/godwit/protocol"
 )
@@ -86,7 +86,7 @@ func serveBare(j job, in io.Reader, out io.Writer) error {
 	if err := allowDescriptors(j.Sessions + spare); err != nil {
 		return err
 	}
-	addr, err := freeAddr()
+	addr, err := node.FreeAddr()
 	if err != nil {
 		return err
 	}
@@ -130,15 +130,6 @@ func serveBare(j job, in io.Reader, out io.Writer) error {
 		}
 		return b.push(frames)
 	})
-}
-
-// freeAddr is an address on which nobody listened a moment ago.
-func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
 }
 
 // quiet keeps gnet from the standard output, which is the parent's, and passes
