@@ -19,7 +19,7 @@ func TestFrameLimit(t *testing.T) {
 	n := newNode(t, func(c *nodeConfig) { c.delivery.MaxFrame = maxFrame })
 	ann := n.connect("ann", "d")
 	const conversations, messages = 30, 3
-	size := func(i, j int) int { return (i*977 + j*4001) % (maxFrame - protocol.MessageOverhead) }
+	size := func(i, j int) int { return (i*977 + j*4001) % (maxFrame - 1<<10) }
 	for j := range messages {
 		for i := range conversations {
 			ann.submit(chat.Command{
@@ -90,7 +90,7 @@ func TestPreviewThatDoesNotFit(t *testing.T) {
 		c.delivery.MaxFrame = minFrame
 	})
 	ann := n.connect("ann", "d")
-	ann.send("bob", "c1", strings.Repeat("x", minFrame-protocol.MessageOverhead))
+	ann.send("bob", "c1", strings.Repeat("x", minFrame-1<<10))
 	ann.send("cid", "c2", "short")
 	m := ann.synced(nil, 0)
 	for m.More {

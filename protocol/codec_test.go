@@ -54,6 +54,25 @@ func drawMessage(t *rapid.T) *pb.Message {
 		Body:         rapid.SliceOf(rapid.Byte()).Draw(t, "body"),
 		Count:        rapid.Uint64().Draw(t, "count"),
 		SenderCount:  rapid.Uint64().Draw(t, "sender count"),
+		ReplySeq:     rapid.Uint64().Draw(t, "reply seq"),
+		Mentions:     rapid.SliceOfN(rapid.String(), 0, 3).Draw(t, "mentions"),
+		MentionAll:   rapid.Bool().Draw(t, "mention all"),
+		ExpiresMs:    rapid.Int64().Draw(t, "expires"),
+		Flags:        rapid.Uint32().Draw(t, "flags"),
+		Target:       rapid.Uint64().Draw(t, "target"),
+		Remove:       rapid.Bool().Draw(t, "remove"),
+		State:        pb.MessageState(rapid.Int32().Draw(t, "state")),
+		ChangedSeq:   rapid.Uint64().Draw(t, "changed seq"),
+		EditedMs:     rapid.Int64().Draw(t, "edited"),
+		RecalledBy:   rapid.String().Draw(t, "recalled by"),
+		ShownSeq:     rapid.Uint64().Draw(t, "shown seq"),
+	}
+	for range rapid.IntRange(0, 2).Draw(t, "reactions") {
+		m.Reactions = append(m.Reactions, &pb.Reaction{
+			Key:   rapid.String().Draw(t, "key"),
+			Count: rapid.Uint64().Draw(t, "reaction count"),
+			Users: rapid.SliceOfN(rapid.String(), 0, 3).Draw(t, "users"),
+		})
 	}
 	m.ProtoReflect().SetUnknown(drawUnknown(t))
 	return m
@@ -137,6 +156,13 @@ func TestSentCodec(t *testing.T) {
 func TestSendCodec(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &pb.Send{
+			ReplySeq:     rapid.Uint64().Draw(t, "reply seq"),
+			Mentions:     rapid.SliceOfN(rapid.String(), 0, 3).Draw(t, "mentions"),
+			MentionAll:   rapid.Bool().Draw(t, "mention all"),
+			TtlMs:        rapid.Int64().Draw(t, "ttl"),
+			Flags:        rapid.Uint32().Draw(t, "flags"),
+			Target:       rapid.Uint64().Draw(t, "target"),
+			Remove:       rapid.Bool().Draw(t, "remove"),
 			Conversation: rapid.String().Draw(t, "conversation"),
 			ClientId:     rapid.String().Draw(t, "client id"),
 			Kind:         pb.Kind(rapid.Int32().Draw(t, "kind")),
@@ -222,6 +248,28 @@ func TestMessageOverhead(t *testing.T) {
 			Body:         make([]byte, maxBody),
 			Count:        math.MaxUint64,
 			SenderCount:  math.MaxUint64,
+			ReplySeq:     math.MaxUint64,
+			MentionAll:   true,
+			ExpiresMs:    -1,
+			Flags:        math.MaxUint32,
+			Target:       math.MaxUint64,
+			Remove:       true,
+			State:        -1,
+			ChangedSeq:   math.MaxUint64,
+			EditedMs:     -1,
+			RecalledBy:   strings.Repeat("r", protocol.MaxID),
+			ShownSeq:     math.MaxUint64,
+		}
+		user := strings.Repeat("u", protocol.MaxID)
+		for range protocol.MaxMentions {
+			m.Mentions = append(m.Mentions, user)
+		}
+		for range protocol.MaxReactions {
+			r := &pb.Reaction{Key: strings.Repeat("k", protocol.MaxReaction), Count: math.MaxUint64}
+			for range protocol.MaxReactionUsers {
+				r.Users = append(r.Users, user)
+			}
+			m.Reactions = append(m.Reactions, r)
 		}
 		rest := &pb.Pulled{More: true, HeadSeq: math.MaxUint64, MinSeq: math.MaxUint64}
 		if got := protocol.SizeStored(protocol.SizeMessage(m)) + proto.Size(rest); got > maxBody+protocol.MessageOverhead {

@@ -17,8 +17,10 @@ import (
 
 	"github.com/rogpeppe/go-internal/txtar"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/godwit-im/godwit/protocol"
+	"github.com/godwit-im/godwit/protocol/pb"
 )
 
 var update = flag.Bool("update", false, "rewrite the .txt and .err sections of testdata/*.txtar from their .hex")
@@ -282,9 +284,11 @@ func TestGoldenEncode(t *testing.T) {
 	}
 }
 
-// Every type of frame is in frames.txtar with all its fields set.
+// Every type of frame is in frames.txtar with all its fields set, and GROUP with
+// each of its actions.
 func TestGoldenCoversEveryField(t *testing.T) {
 	seen := map[protocol.Type]bool{}
+	actions := map[protoreflect.Name]bool{}
 	for _, v := range loadVectors(t, "testdata/frames.txtar") {
 		for b := v.wire; len(b) > 0; {
 			f, n, err := protocol.Parse(b, v.limit)
@@ -302,12 +306,21 @@ func TestGoldenCoversEveryField(t *testing.T) {
 			}
 			if unset := unsetField(m.ProtoReflect()); unset == "" {
 				seen[f.Type] = true
+				if r, ok := m.(*pb.GroupRequest); ok {
+					actions[r.ProtoReflect().WhichOneof(r.ProtoReflect().Descriptor().Oneofs().Get(0)).Name()] = true
+				}
 			}
 		}
 	}
 	for _, typ := range allTypes() {
 		if !seen[typ] {
 			t.Errorf("no vector of %v has all fields set", typ)
+		}
+	}
+	all := (*pb.GroupRequest)(nil).ProtoReflect().Descriptor().Oneofs().Get(0).Fields()
+	for i := range all.Len() {
+		if !actions[all.Get(i).Name()] {
+			t.Errorf("no vector of GROUP with %s", all.Get(i).Name())
 		}
 	}
 }

@@ -75,3 +75,42 @@ func Peer(conversation, user string) (peer string, member bool) {
 	}
 	return "", false
 }
+
+// ConversationKind tells the kinds of conversations apart, by their ids.
+type ConversationKind byte
+
+// The kinds of conversations, and how their ids begin.
+const (
+	Direct ConversationKind = 'd' // d:<lesser user>:<greater user>
+	Group  ConversationKind = 'g' // g:<creator>:<client id of its creation>
+	System ConversationKind = 's' // s:<user>
+)
+
+// KindOf returns the kind of a conversation whose id has passed
+// CheckConversation.
+func KindOf(conversation string) ConversationKind { return ConversationKind(conversation[0]) }
+
+// GroupID is the id of the group that creator makes with this client id. A user
+// never makes two groups with the same one, so ids never meet, and a request
+// that is sent again names the same group.
+func GroupID(creator, clientID string) string { return "g:" + creator + ":" + clientID }
+
+// SystemID is the id of user's system conversation.
+func SystemID(user string) string { return "s:" + user }
+
+// CheckConversation returns a BAD_ID error unless id has the form of a
+// conversation's.
+func CheckConversation(id string) error {
+	switch {
+	case strings.HasPrefix(id, "g:"):
+		creator, clientID, _ := strings.Cut(id[2:], ":")
+		if err := CheckID("the creator in the conversation id", creator); err != nil {
+			return err
+		}
+		return CheckID("the client id in the conversation id", clientID)
+	case strings.HasPrefix(id, "s:"):
+		return CheckID("the user in the conversation id", id[2:])
+	}
+	_, _, err := ParseDirect(id)
+	return err
+}

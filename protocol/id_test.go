@@ -103,3 +103,24 @@ func TestMaxConversationID(t *testing.T) {
 		t.Fatalf("the longest id has %d bytes, want %d: %v", len(id), protocol.MaxConversationID, err)
 	}
 }
+
+func TestConversationIDs(t *testing.T) {
+	for id, kind := range map[string]protocol.ConversationKind{
+		protocol.DirectID("bob", "alice"):   protocol.Direct,
+		protocol.GroupID("alice", "team-1"): protocol.Group,
+		protocol.SystemID("alice"):          protocol.System,
+	} {
+		if err := protocol.CheckConversation(id); err != nil || protocol.KindOf(id) != kind {
+			t.Errorf("%s: %v, %c", id, err, protocol.KindOf(id))
+		}
+	}
+	long := strings.Repeat("x", protocol.MaxID)
+	if n := len(protocol.GroupID(long, long)); n > protocol.MaxConversationID {
+		t.Errorf("a group's id may have %d bytes", n)
+	}
+	for _, id := range []string{"", "d", "d:", "d:alice", "d:bob:alice", "g:", "g:alice", "g:alice:", "g::1", "g:alice:1:2", "g:a b:1", "s:", "s:a:b", "s:" + long + "x", "x:alice", "alice"} {
+		if err := protocol.CheckConversation(id); protocol.CodeOf(err) != pb.Code_CODE_BAD_ID {
+			t.Errorf("%q: %v", id, err)
+		}
+	}
+}

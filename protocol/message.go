@@ -1,6 +1,10 @@
 package protocol
 
-import "github.com/godwit-im/godwit/protocol/pb"
+import (
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/godwit-im/godwit/protocol/pb"
+)
 
 // SizeMessage is the length of m's encoding in bytes.
 func SizeMessage(m *pb.Message) int {
@@ -18,7 +22,31 @@ func sizeKnown(m *pb.Message) int {
 		sizeBytes(8, len(m.ContentType)) +
 		sizeBytes(9, len(m.Body)) +
 		sizeVarint(10, m.Count) +
-		sizeVarint(11, m.SenderCount)
+		sizeVarint(11, m.SenderCount) +
+		sizeVarint(12, m.ReplySeq) +
+		sizeStrings(13, m.Mentions) +
+		sizeBool(14, m.MentionAll) +
+		sizeVarint(15, uint64(m.ExpiresMs)) +
+		sizeVarint(16, uint64(m.Flags)) +
+		sizeVarint(17, m.Target) +
+		sizeBool(18, m.Remove) +
+		sizeVarint(19, uint64(m.State)) +
+		sizeVarint(20, m.ChangedSeq) +
+		sizeVarint(21, uint64(m.EditedMs)) +
+		sizeBytes(22, len(m.RecalledBy)) +
+		sizeReactions(m.Reactions) +
+		sizeVarint(24, m.ShownSeq)
+}
+
+func sizeReactions(reactions []*pb.Reaction) (n int) {
+	for _, r := range reactions {
+		n += protowire.SizeTag(23) + protowire.SizeBytes(sizeReaction(r))
+	}
+	return n
+}
+
+func sizeReaction(r *pb.Reaction) int {
+	return sizeBytes(1, len(r.Key)) + sizeVarint(2, r.Count) + sizeStrings(3, r.Users)
 }
 
 // AppendMessage appends m's encoding to dst: the same bytes as proto.Marshal.
@@ -39,7 +67,31 @@ func appendKnown(dst []byte, m *pb.Message) []byte {
 	dst = appendString(dst, 8, m.ContentType)
 	dst = appendBytes(dst, 9, m.Body)
 	dst = appendVarint(dst, 10, m.Count)
-	return appendVarint(dst, 11, m.SenderCount)
+	dst = appendVarint(dst, 11, m.SenderCount)
+	dst = appendVarint(dst, 12, m.ReplySeq)
+	dst = appendStrings(dst, 13, m.Mentions)
+	dst = appendBool(dst, 14, m.MentionAll)
+	dst = appendVarint(dst, 15, uint64(m.ExpiresMs))
+	dst = appendVarint(dst, 16, uint64(m.Flags))
+	dst = appendVarint(dst, 17, m.Target)
+	dst = appendBool(dst, 18, m.Remove)
+	dst = appendVarint(dst, 19, uint64(m.State))
+	dst = appendVarint(dst, 20, m.ChangedSeq)
+	dst = appendVarint(dst, 21, uint64(m.EditedMs))
+	dst = appendString(dst, 22, m.RecalledBy)
+	dst = appendReactions(dst, m.Reactions)
+	return appendVarint(dst, 24, m.ShownSeq)
+}
+
+func appendReactions(dst []byte, reactions []*pb.Reaction) []byte {
+	for _, r := range reactions {
+		dst = protowire.AppendTag(dst, 23, protowire.BytesType)
+		dst = protowire.AppendVarint(dst, uint64(sizeReaction(r)))
+		dst = appendString(dst, 1, r.Key)
+		dst = appendVarint(dst, 2, r.Count)
+		dst = appendStrings(dst, 3, r.Users)
+	}
+	return dst
 }
 
 // MessageFrame appends the whole MESSAGE frame of m, a push, to dst. What

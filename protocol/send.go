@@ -16,6 +16,13 @@ const (
 	sendKind         = 3<<3 | uint64(protowire.VarintType)
 	sendContentType  = 4<<3 | uint64(protowire.BytesType)
 	sendBody         = 5<<3 | uint64(protowire.BytesType)
+	sendReplySeq     = 6<<3 | uint64(protowire.VarintType)
+	sendMentions     = 7<<3 | uint64(protowire.BytesType)
+	sendMentionAll   = 8<<3 | uint64(protowire.VarintType)
+	sendTTL          = 9<<3 | uint64(protowire.VarintType)
+	sendFlags        = 10<<3 | uint64(protowire.VarintType)
+	sendTarget       = 11<<3 | uint64(protowire.VarintType)
+	sendRemove       = 12<<3 | uint64(protowire.VarintType)
 )
 
 // ParseSend decodes the body of a SEND into m, all of whose fields it sets. It
@@ -24,10 +31,12 @@ const (
 //
 // Nothing in m aliases body: a SEND outlives the buffer that it arrived in. So
 // ParseSend allocates twice, once for m.Body and once for the three strings
-// together; keeping one of them keeps all three.
+// together; keeping one of them keeps all three. Mentions are allocated one by
+// one.
 func ParseSend(body []byte, m *pb.Send) error {
 	var conversation, clientID, contentType, content []byte
-	var kind uint64
+	var mentions []string
+	var kind, replySeq, mentionAll, ttl, flags, target, remove uint64
 	for b := body; len(b) > 0; {
 		num, typ, n := protowire.ConsumeTag(b)
 		if n < 0 || !num.IsValid() {
@@ -45,6 +54,23 @@ func ParseSend(body []byte, m *pb.Send) error {
 			contentType, n = consumeString(b)
 		case sendBody:
 			content, n = protowire.ConsumeBytes(b)
+		case sendReplySeq:
+			replySeq, n = protowire.ConsumeVarint(b)
+		case sendMentions:
+			var user []byte
+			if user, n = consumeString(b); n >= 0 {
+				mentions = append(mentions, string(user))
+			}
+		case sendMentionAll:
+			mentionAll, n = protowire.ConsumeVarint(b)
+		case sendTTL:
+			ttl, n = protowire.ConsumeVarint(b)
+		case sendFlags:
+			flags, n = protowire.ConsumeVarint(b)
+		case sendTarget:
+			target, n = protowire.ConsumeVarint(b)
+		case sendRemove:
+			remove, n = protowire.ConsumeVarint(b)
 		default:
 			n = protowire.ConsumeFieldValue(num, typ, b)
 		}
@@ -64,5 +90,7 @@ func ParseSend(body []byte, m *pb.Send) error {
 	m.ClientId, m.ContentType = s[:len(clientID)], s[len(clientID):]
 	m.Kind = pb.Kind(kind)
 	m.Body = bytes.Clone(content)
+	m.ReplySeq, m.Mentions, m.MentionAll = replySeq, mentions, mentionAll != 0
+	m.TtlMs, m.Flags, m.Target, m.Remove = int64(ttl), uint32(flags), target, remove != 0
 	return nil
 }

@@ -51,6 +51,35 @@ func sizeVarint(num protowire.Number, v uint64) int {
 	return protowire.SizeTag(num) + protowire.SizeVarint(v)
 }
 
+func appendBool(dst []byte, num protowire.Number, v bool) []byte {
+	if !v {
+		return dst
+	}
+	return append(protowire.AppendTag(dst, num, protowire.VarintType), 1)
+}
+
+func sizeBool(num protowire.Number, v bool) int {
+	if !v {
+		return 0
+	}
+	return protowire.SizeTag(num) + 1
+}
+
+// appendStrings appends a repeated string, whose elements may be empty.
+func appendStrings(dst []byte, num protowire.Number, all []string) []byte {
+	for _, s := range all {
+		dst = protowire.AppendString(protowire.AppendTag(dst, num, protowire.BytesType), s)
+	}
+	return dst
+}
+
+func sizeStrings(num protowire.Number, all []string) (n int) {
+	for _, s := range all {
+		n += protowire.SizeTag(num) + protowire.SizeBytes(len(s))
+	}
+	return n
+}
+
 // consumeString is protowire.ConsumeBytes for a proto3 string, which has to be
 // UTF-8: n is negative where it isn't.
 func consumeString(b []byte) (s []byte, n int) {

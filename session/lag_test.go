@@ -107,7 +107,7 @@ func TestLagOverflow(t *testing.T) {
 // The largest HEADS fits the smallest frame that Validate allows for it.
 func TestHeadsFitTheFrame(t *testing.T) {
 	cfg := DefaultConfig()
-	cfg.MaxFrame, cfg.MaxBody = protocol.PreAuthMaxFrame, 1024
+	cfg.MaxFrame, cfg.MaxBody = 1+protocol.MessageOverhead, 1
 	cfg.MaxLagged = cfg.MaxFrame / maxHeadSize
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)

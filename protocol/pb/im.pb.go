@@ -55,6 +55,7 @@ const (
 	Code_CODE_HEARTBEAT_TIMEOUT Code = 32
 	Code_CODE_SLOW_CONSUMER     Code = 33
 	Code_CODE_DRAINING          Code = 34
+	Code_CODE_DEVICE_ENDED      Code = 35
 	// Load; try again later.
 	Code_CODE_BUSY                 Code = 40
 	Code_CODE_RATE_LIMITED         Code = 41
@@ -62,13 +63,28 @@ const (
 	Code_CODE_TOO_MANY_IN_FLIGHT   Code = 43
 	Code_CODE_STORAGE_FULL         Code = 44
 	// This request is wrong; the session goes on.
-	Code_CODE_BAD_ID           Code = 60
-	Code_CODE_BAD_ARGUMENT     Code = 61
-	Code_CODE_BODY_TOO_LARGE   Code = 62
-	Code_CODE_NOT_A_MEMBER     Code = 63
-	Code_CODE_SEQ_OUT_OF_RANGE Code = 64
-	Code_CODE_CLIENT_ID_REUSED Code = 65
-	Code_CODE_BAD_CURSOR       Code = 66
+	Code_CODE_BAD_ID                 Code = 60
+	Code_CODE_BAD_ARGUMENT           Code = 61
+	Code_CODE_BODY_TOO_LARGE         Code = 62
+	Code_CODE_NOT_A_MEMBER           Code = 63
+	Code_CODE_SEQ_OUT_OF_RANGE       Code = 64
+	Code_CODE_CLIENT_ID_REUSED       Code = 65
+	Code_CODE_BAD_CURSOR             Code = 66
+	Code_CODE_NOT_ALLOWED            Code = 67
+	Code_CODE_MUTED                  Code = 68
+	Code_CODE_TOO_LATE               Code = 69
+	Code_CODE_NOT_FOUND              Code = 70
+	Code_CODE_BLOCKED                Code = 71
+	Code_CODE_GROUP_TOO_LARGE        Code = 72
+	Code_CODE_TOO_MANY_MEMBERS       Code = 73
+	Code_CODE_TOO_MANY_GROUPS        Code = 74
+	Code_CODE_TOO_MANY_ADMINS        Code = 75
+	Code_CODE_TOO_MANY_MENTIONS      Code = 76
+	Code_CODE_TOO_MANY_ATTRIBUTES    Code = 77
+	Code_CODE_TOO_MANY_REACTIONS     Code = 78
+	Code_CODE_TOO_MANY_CONTACTS      Code = 79
+	Code_CODE_TOO_MANY_SUBSCRIPTIONS Code = 80
+	Code_CODE_TOO_MANY_DELETED       Code = 81
 	// A defect or a failing disk on the server's side.
 	Code_CODE_INTERNAL Code = 90
 )
@@ -95,6 +111,7 @@ var (
 		32: "CODE_HEARTBEAT_TIMEOUT",
 		33: "CODE_SLOW_CONSUMER",
 		34: "CODE_DRAINING",
+		35: "CODE_DEVICE_ENDED",
 		40: "CODE_BUSY",
 		41: "CODE_RATE_LIMITED",
 		42: "CODE_TOO_MANY_CONNECTIONS",
@@ -107,41 +124,72 @@ var (
 		64: "CODE_SEQ_OUT_OF_RANGE",
 		65: "CODE_CLIENT_ID_REUSED",
 		66: "CODE_BAD_CURSOR",
+		67: "CODE_NOT_ALLOWED",
+		68: "CODE_MUTED",
+		69: "CODE_TOO_LATE",
+		70: "CODE_NOT_FOUND",
+		71: "CODE_BLOCKED",
+		72: "CODE_GROUP_TOO_LARGE",
+		73: "CODE_TOO_MANY_MEMBERS",
+		74: "CODE_TOO_MANY_GROUPS",
+		75: "CODE_TOO_MANY_ADMINS",
+		76: "CODE_TOO_MANY_MENTIONS",
+		77: "CODE_TOO_MANY_ATTRIBUTES",
+		78: "CODE_TOO_MANY_REACTIONS",
+		79: "CODE_TOO_MANY_CONTACTS",
+		80: "CODE_TOO_MANY_SUBSCRIPTIONS",
+		81: "CODE_TOO_MANY_DELETED",
 		90: "CODE_INTERNAL",
 	}
 	Code_value = map[string]int32{
-		"CODE_UNSPECIFIED":          0,
-		"CODE_BAD_FRAME":            1,
-		"CODE_FRAME_TOO_LARGE":      2,
-		"CODE_UNKNOWN_TYPE":         3,
-		"CODE_MALFORMED_BODY":       4,
-		"CODE_NOT_CONNECTED":        5,
-		"CODE_ALREADY_CONNECTED":    6,
-		"CODE_CONNECT_TIMEOUT":      7,
-		"CODE_UNSUPPORTED_VERSION":  8,
-		"CODE_TOKEN_TOO_LARGE":      20,
-		"CODE_TOKEN_MALFORMED":      21,
-		"CODE_TOKEN_SIGNATURE":      22,
-		"CODE_TOKEN_EXPIRED":        23,
-		"CODE_TOKEN_CLAIMS":         24,
-		"CODE_REPLACED":             30,
-		"CODE_TOO_MANY_DEVICES":     31,
-		"CODE_HEARTBEAT_TIMEOUT":    32,
-		"CODE_SLOW_CONSUMER":        33,
-		"CODE_DRAINING":             34,
-		"CODE_BUSY":                 40,
-		"CODE_RATE_LIMITED":         41,
-		"CODE_TOO_MANY_CONNECTIONS": 42,
-		"CODE_TOO_MANY_IN_FLIGHT":   43,
-		"CODE_STORAGE_FULL":         44,
-		"CODE_BAD_ID":               60,
-		"CODE_BAD_ARGUMENT":         61,
-		"CODE_BODY_TOO_LARGE":       62,
-		"CODE_NOT_A_MEMBER":         63,
-		"CODE_SEQ_OUT_OF_RANGE":     64,
-		"CODE_CLIENT_ID_REUSED":     65,
-		"CODE_BAD_CURSOR":           66,
-		"CODE_INTERNAL":             90,
+		"CODE_UNSPECIFIED":            0,
+		"CODE_BAD_FRAME":              1,
+		"CODE_FRAME_TOO_LARGE":        2,
+		"CODE_UNKNOWN_TYPE":           3,
+		"CODE_MALFORMED_BODY":         4,
+		"CODE_NOT_CONNECTED":          5,
+		"CODE_ALREADY_CONNECTED":      6,
+		"CODE_CONNECT_TIMEOUT":        7,
+		"CODE_UNSUPPORTED_VERSION":    8,
+		"CODE_TOKEN_TOO_LARGE":        20,
+		"CODE_TOKEN_MALFORMED":        21,
+		"CODE_TOKEN_SIGNATURE":        22,
+		"CODE_TOKEN_EXPIRED":          23,
+		"CODE_TOKEN_CLAIMS":           24,
+		"CODE_REPLACED":               30,
+		"CODE_TOO_MANY_DEVICES":       31,
+		"CODE_HEARTBEAT_TIMEOUT":      32,
+		"CODE_SLOW_CONSUMER":          33,
+		"CODE_DRAINING":               34,
+		"CODE_DEVICE_ENDED":           35,
+		"CODE_BUSY":                   40,
+		"CODE_RATE_LIMITED":           41,
+		"CODE_TOO_MANY_CONNECTIONS":   42,
+		"CODE_TOO_MANY_IN_FLIGHT":     43,
+		"CODE_STORAGE_FULL":           44,
+		"CODE_BAD_ID":                 60,
+		"CODE_BAD_ARGUMENT":           61,
+		"CODE_BODY_TOO_LARGE":         62,
+		"CODE_NOT_A_MEMBER":           63,
+		"CODE_SEQ_OUT_OF_RANGE":       64,
+		"CODE_CLIENT_ID_REUSED":       65,
+		"CODE_BAD_CURSOR":             66,
+		"CODE_NOT_ALLOWED":            67,
+		"CODE_MUTED":                  68,
+		"CODE_TOO_LATE":               69,
+		"CODE_NOT_FOUND":              70,
+		"CODE_BLOCKED":                71,
+		"CODE_GROUP_TOO_LARGE":        72,
+		"CODE_TOO_MANY_MEMBERS":       73,
+		"CODE_TOO_MANY_GROUPS":        74,
+		"CODE_TOO_MANY_ADMINS":        75,
+		"CODE_TOO_MANY_MENTIONS":      76,
+		"CODE_TOO_MANY_ATTRIBUTES":    77,
+		"CODE_TOO_MANY_REACTIONS":     78,
+		"CODE_TOO_MANY_CONTACTS":      79,
+		"CODE_TOO_MANY_SUBSCRIPTIONS": 80,
+		"CODE_TOO_MANY_DELETED":       81,
+		"CODE_INTERNAL":               90,
 	}
 )
 
@@ -180,19 +228,39 @@ const (
 	Kind_KIND_TEXT Kind = 1
 	// The body is opaque; content_type says what it is.
 	Kind_KIND_CUSTOM Kind = 2
+	// The body is a Media.
+	Kind_KIND_MEDIA Kind = 3
+	// Written by the server alone: the body is a Notice.
+	Kind_KIND_NOTICE Kind = 4
+	// The body and the content type are the target's new ones.
+	Kind_KIND_EDIT Kind = 16
+	// The target loses its body.
+	Kind_KIND_RECALL Kind = 17
+	// The body is the reaction, as UTF-8: a smiley, say.
+	Kind_KIND_REACTION Kind = 18
 )
 
 // Enum value maps for Kind.
 var (
 	Kind_name = map[int32]string{
-		0: "KIND_UNSPECIFIED",
-		1: "KIND_TEXT",
-		2: "KIND_CUSTOM",
+		0:  "KIND_UNSPECIFIED",
+		1:  "KIND_TEXT",
+		2:  "KIND_CUSTOM",
+		3:  "KIND_MEDIA",
+		4:  "KIND_NOTICE",
+		16: "KIND_EDIT",
+		17: "KIND_RECALL",
+		18: "KIND_REACTION",
 	}
 	Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED": 0,
 		"KIND_TEXT":        1,
 		"KIND_CUSTOM":      2,
+		"KIND_MEDIA":       3,
+		"KIND_NOTICE":      4,
+		"KIND_EDIT":        16,
+		"KIND_RECALL":      17,
+		"KIND_REACTION":    18,
 	}
 )
 
@@ -221,6 +289,670 @@ func (x Kind) Number() protoreflect.EnumNumber {
 // Deprecated: Use Kind.Descriptor instead.
 func (Kind) EnumDescriptor() ([]byte, []int) {
 	return file_im_proto_rawDescGZIP(), []int{1}
+}
+
+// What became of a message.
+type MessageState int32
+
+const (
+	MessageState_MESSAGE_STATE_NORMAL MessageState = 0
+	// The sender or an admin took it back. A tombstone: it has no body.
+	MessageState_MESSAGE_STATE_RECALLED MessageState = 1
+	// Its time to live is over. A tombstone.
+	MessageState_MESSAGE_STATE_EXPIRED MessageState = 2
+	// The user who reads it has deleted it for themselves. A tombstone.
+	MessageState_MESSAGE_STATE_DELETED MessageState = 3
+)
+
+// Enum value maps for MessageState.
+var (
+	MessageState_name = map[int32]string{
+		0: "MESSAGE_STATE_NORMAL",
+		1: "MESSAGE_STATE_RECALLED",
+		2: "MESSAGE_STATE_EXPIRED",
+		3: "MESSAGE_STATE_DELETED",
+	}
+	MessageState_value = map[string]int32{
+		"MESSAGE_STATE_NORMAL":   0,
+		"MESSAGE_STATE_RECALLED": 1,
+		"MESSAGE_STATE_EXPIRED":  2,
+		"MESSAGE_STATE_DELETED":  3,
+	}
+)
+
+func (x MessageState) Enum() *MessageState {
+	p := new(MessageState)
+	*p = x
+	return p
+}
+
+func (x MessageState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MessageState) Descriptor() protoreflect.EnumDescriptor {
+	return file_im_proto_enumTypes[2].Descriptor()
+}
+
+func (MessageState) Type() protoreflect.EnumType {
+	return &file_im_proto_enumTypes[2]
+}
+
+func (x MessageState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MessageState.Descriptor instead.
+func (MessageState) EnumDescriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{2}
+}
+
+// Bits of Send.flags and Message.flags.
+type Flag int32
+
+const (
+	Flag_FLAG_NONE Flag = 0
+	// Does not count as unread.
+	Flag_FLAG_UNCOUNTED Flag = 1
+	// Is not pushed: SYNC and PULL bring it.
+	Flag_FLAG_UNPUSHED Flag = 2
+	// Apps show it without a sound or a notification.
+	Flag_FLAG_SILENT Flag = 4
+)
+
+// Enum value maps for Flag.
+var (
+	Flag_name = map[int32]string{
+		0: "FLAG_NONE",
+		1: "FLAG_UNCOUNTED",
+		2: "FLAG_UNPUSHED",
+		4: "FLAG_SILENT",
+	}
+	Flag_value = map[string]int32{
+		"FLAG_NONE":      0,
+		"FLAG_UNCOUNTED": 1,
+		"FLAG_UNPUSHED":  2,
+		"FLAG_SILENT":    4,
+	}
+)
+
+func (x Flag) Enum() *Flag {
+	p := new(Flag)
+	*p = x
+	return p
+}
+
+func (x Flag) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Flag) Descriptor() protoreflect.EnumDescriptor {
+	return file_im_proto_enumTypes[3].Descriptor()
+}
+
+func (Flag) Type() protoreflect.EnumType {
+	return &file_im_proto_enumTypes[3]
+}
+
+func (x Flag) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Flag.Descriptor instead.
+func (Flag) EnumDescriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{3}
+}
+
+// What a notice tells.
+type NoticeType int32
+
+const (
+	NoticeType_NOTICE_TYPE_UNSPECIFIED NoticeType = 0
+	// In a group.
+	NoticeType_NOTICE_TYPE_GROUP_CREATED NoticeType = 1
+	// users were added by the actor.
+	NoticeType_NOTICE_TYPE_MEMBERS_ADDED NoticeType = 2
+	// users joined by themselves, or the actor let them in.
+	NoticeType_NOTICE_TYPE_MEMBERS_JOINED  NoticeType = 3
+	NoticeType_NOTICE_TYPE_MEMBER_LEFT     NoticeType = 4
+	NoticeType_NOTICE_TYPE_MEMBERS_REMOVED NoticeType = 5
+	// users have member.role now.
+	NoticeType_NOTICE_TYPE_ROLE_CHANGED NoticeType = 6
+	// users[0] is the owner now.
+	NoticeType_NOTICE_TYPE_OWNER_CHANGED NoticeType = 7
+	// group has the new name, avatar, notice, attributes and policies.
+	NoticeType_NOTICE_TYPE_GROUP_CHANGED NoticeType = 8
+	// users may not write until member.muted_until_ms; 0 = they may again.
+	NoticeType_NOTICE_TYPE_MEMBERS_MUTED NoticeType = 9
+	// The actor's nick is member.nick now. Not to be shown.
+	NoticeType_NOTICE_TYPE_NICK_CHANGED    NoticeType = 10
+	NoticeType_NOTICE_TYPE_GROUP_DISSOLVED NoticeType = 11
+	// In a system conversation.
+	// The actor wants to be a contact; text is what they say.
+	NoticeType_NOTICE_TYPE_CONTACT_REQUESTED NoticeType = 32
+	NoticeType_NOTICE_TYPE_CONTACT_ACCEPTED  NoticeType = 33
+	NoticeType_NOTICE_TYPE_CONTACT_REFUSED   NoticeType = 34
+	// The actor invites the user into conversation.
+	NoticeType_NOTICE_TYPE_GROUP_INVITED NoticeType = 35
+	// The actor wants to join conversation, of which the user is an admin.
+	NoticeType_NOTICE_TYPE_JOIN_REQUESTED NoticeType = 36
+	NoticeType_NOTICE_TYPE_JOIN_ACCEPTED  NoticeType = 37
+	NoticeType_NOTICE_TYPE_JOIN_REFUSED   NoticeType = 38
+)
+
+// Enum value maps for NoticeType.
+var (
+	NoticeType_name = map[int32]string{
+		0:  "NOTICE_TYPE_UNSPECIFIED",
+		1:  "NOTICE_TYPE_GROUP_CREATED",
+		2:  "NOTICE_TYPE_MEMBERS_ADDED",
+		3:  "NOTICE_TYPE_MEMBERS_JOINED",
+		4:  "NOTICE_TYPE_MEMBER_LEFT",
+		5:  "NOTICE_TYPE_MEMBERS_REMOVED",
+		6:  "NOTICE_TYPE_ROLE_CHANGED",
+		7:  "NOTICE_TYPE_OWNER_CHANGED",
+		8:  "NOTICE_TYPE_GROUP_CHANGED",
+		9:  "NOTICE_TYPE_MEMBERS_MUTED",
+		10: "NOTICE_TYPE_NICK_CHANGED",
+		11: "NOTICE_TYPE_GROUP_DISSOLVED",
+		32: "NOTICE_TYPE_CONTACT_REQUESTED",
+		33: "NOTICE_TYPE_CONTACT_ACCEPTED",
+		34: "NOTICE_TYPE_CONTACT_REFUSED",
+		35: "NOTICE_TYPE_GROUP_INVITED",
+		36: "NOTICE_TYPE_JOIN_REQUESTED",
+		37: "NOTICE_TYPE_JOIN_ACCEPTED",
+		38: "NOTICE_TYPE_JOIN_REFUSED",
+	}
+	NoticeType_value = map[string]int32{
+		"NOTICE_TYPE_UNSPECIFIED":       0,
+		"NOTICE_TYPE_GROUP_CREATED":     1,
+		"NOTICE_TYPE_MEMBERS_ADDED":     2,
+		"NOTICE_TYPE_MEMBERS_JOINED":    3,
+		"NOTICE_TYPE_MEMBER_LEFT":       4,
+		"NOTICE_TYPE_MEMBERS_REMOVED":   5,
+		"NOTICE_TYPE_ROLE_CHANGED":      6,
+		"NOTICE_TYPE_OWNER_CHANGED":     7,
+		"NOTICE_TYPE_GROUP_CHANGED":     8,
+		"NOTICE_TYPE_MEMBERS_MUTED":     9,
+		"NOTICE_TYPE_NICK_CHANGED":      10,
+		"NOTICE_TYPE_GROUP_DISSOLVED":   11,
+		"NOTICE_TYPE_CONTACT_REQUESTED": 32,
+		"NOTICE_TYPE_CONTACT_ACCEPTED":  33,
+		"NOTICE_TYPE_CONTACT_REFUSED":   34,
+		"NOTICE_TYPE_GROUP_INVITED":     35,
+		"NOTICE_TYPE_JOIN_REQUESTED":    36,
+		"NOTICE_TYPE_JOIN_ACCEPTED":     37,
+		"NOTICE_TYPE_JOIN_REFUSED":      38,
+	}
+)
+
+func (x NoticeType) Enum() *NoticeType {
+	p := new(NoticeType)
+	*p = x
+	return p
+}
+
+func (x NoticeType) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (NoticeType) Descriptor() protoreflect.EnumDescriptor {
+	return file_im_proto_enumTypes[4].Descriptor()
+}
+
+func (NoticeType) Type() protoreflect.EnumType {
+	return &file_im_proto_enumTypes[4]
+}
+
+func (x NoticeType) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use NoticeType.Descriptor instead.
+func (NoticeType) EnumDescriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{4}
+}
+
+type Role int32
+
+const (
+	Role_ROLE_UNSPECIFIED Role = 0
+	Role_ROLE_MEMBER      Role = 1
+	Role_ROLE_ADMIN       Role = 2
+	Role_ROLE_OWNER       Role = 3
+)
+
+// Enum value maps for Role.
+var (
+	Role_name = map[int32]string{
+		0: "ROLE_UNSPECIFIED",
+		1: "ROLE_MEMBER",
+		2: "ROLE_ADMIN",
+		3: "ROLE_OWNER",
+	}
+	Role_value = map[string]int32{
+		"ROLE_UNSPECIFIED": 0,
+		"ROLE_MEMBER":      1,
+		"ROLE_ADMIN":       2,
+		"ROLE_OWNER":       3,
+	}
+)
+
+func (x Role) Enum() *Role {
+	p := new(Role)
+	*p = x
+	return p
+}
+
+func (x Role) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Role) Descriptor() protoreflect.EnumDescriptor {
+	return file_im_proto_enumTypes[5].Descriptor()
+}
+
+func (Role) Type() protoreflect.EnumType {
+	return &file_im_proto_enumTypes[5]
+}
+
+func (x Role) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Role.Descriptor instead.
+func (Role) EnumDescriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{5}
+}
+
+// Where a user stands in a group.
+type Standing int32
+
+const (
+	Standing_STANDING_UNSPECIFIED Standing = 0
+	Standing_STANDING_ACTIVE      Standing = 1
+	// Was a member; keeps what there was up to Membership.until_seq.
+	Standing_STANDING_LEFT    Standing = 2
+	Standing_STANDING_REMOVED Standing = 3
+	// Is not a member yet.
+	Standing_STANDING_INVITED   Standing = 4
+	Standing_STANDING_REQUESTED Standing = 5
+)
+
+// Enum value maps for Standing.
+var (
+	Standing_name = map[int32]string{
+		0: "STANDING_UNSPECIFIED",
+		1: "STANDING_ACTIVE",
+		2: "STANDING_LEFT",
+		3: "STANDING_REMOVED",
+		4: "STANDING_INVITED",
+		5: "STANDING_REQUESTED",
+	}
+	Standing_value = map[string]int32{
+		"STANDING_UNSPECIFIED": 0,
+		"STANDING_ACTIVE":      1,
+		"STANDING_LEFT":        2,
+		"STANDING_REMOVED":     3,
+		"STANDING_INVITED":     4,
+		"STANDING_REQUESTED":   5,
+	}
+)
+
+func (x Standing) Enum() *Standing {
+	p := new(Standing)
+	*p = x
+	return p
+}
+
+func (x Standing) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Standing) Descriptor() protoreflect.EnumDescriptor {
+	return file_im_proto_enumTypes[6].Descriptor()
+}
+
+func (Standing) Type() protoreflect.EnumType {
+	return &file_im_proto_enumTypes[6]
+}
+
+func (x Standing) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Standing.Descriptor instead.
+func (Standing) EnumDescriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{6}
+}
+
+type GroupKind int32
+
+const (
+	GroupKind_GROUP_KIND_UNSPECIFIED GroupKind = 0
+	GroupKind_GROUP_KIND_GROUP       GroupKind = 1
+	// Only the owner and admins write, anyone may follow, followers are not told
+	// of one another.
+	GroupKind_GROUP_KIND_BROADCAST GroupKind = 2
+)
+
+// Enum value maps for GroupKind.
+var (
+	GroupKind_name = map[int32]string{
+		0: "GROUP_KIND_UNSPECIFIED",
+		1: "GROUP_KIND_GROUP",
+		2: "GROUP_KIND_BROADCAST",
+	}
+	GroupKind_value = map[string]int32{
+		"GROUP_KIND_UNSPECIFIED": 0,
+		"GROUP_KIND_GROUP":       1,
+		"GROUP_KIND_BROADCAST":   2,
+	}
+)
+
+func (x GroupKind) Enum() *GroupKind {
+	p := new(GroupKind)
+	*p = x
+	return p
+}
+
+func (x GroupKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (GroupKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_im_proto_enumTypes[7].Descriptor()
+}
+
+func (GroupKind) Type() protoreflect.EnumType {
+	return &file_im_proto_enumTypes[7]
+}
+
+func (x GroupKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use GroupKind.Descriptor instead.
+func (GroupKind) EnumDescriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{7}
+}
+
+type JoinPolicy int32
+
+const (
+	JoinPolicy_JOIN_POLICY_UNSPECIFIED JoinPolicy = 0
+	JoinPolicy_JOIN_POLICY_INVITE      JoinPolicy = 1
+	// An admin answers each request.
+	JoinPolicy_JOIN_POLICY_APPROVAL JoinPolicy = 2
+	JoinPolicy_JOIN_POLICY_OPEN     JoinPolicy = 3
+)
+
+// Enum value maps for JoinPolicy.
+var (
+	JoinPolicy_name = map[int32]string{
+		0: "JOIN_POLICY_UNSPECIFIED",
+		1: "JOIN_POLICY_INVITE",
+		2: "JOIN_POLICY_APPROVAL",
+		3: "JOIN_POLICY_OPEN",
+	}
+	JoinPolicy_value = map[string]int32{
+		"JOIN_POLICY_UNSPECIFIED": 0,
+		"JOIN_POLICY_INVITE":      1,
+		"JOIN_POLICY_APPROVAL":    2,
+		"JOIN_POLICY_OPEN":        3,
+	}
+)
+
+func (x JoinPolicy) Enum() *JoinPolicy {
+	p := new(JoinPolicy)
+	*p = x
+	return p
+}
+
+func (x JoinPolicy) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (JoinPolicy) Descriptor() protoreflect.EnumDescriptor {
+	return file_im_proto_enumTypes[8].Descriptor()
+}
+
+func (JoinPolicy) Type() protoreflect.EnumType {
+	return &file_im_proto_enumTypes[8]
+}
+
+func (x JoinPolicy) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use JoinPolicy.Descriptor instead.
+func (JoinPolicy) EnumDescriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{8}
+}
+
+// What a new member sees of the past.
+type HistoryPolicy int32
+
+const (
+	HistoryPolicy_HISTORY_POLICY_UNSPECIFIED HistoryPolicy = 0
+	HistoryPolicy_HISTORY_POLICY_FROM_JOIN   HistoryPolicy = 1
+	HistoryPolicy_HISTORY_POLICY_ALL         HistoryPolicy = 2
+)
+
+// Enum value maps for HistoryPolicy.
+var (
+	HistoryPolicy_name = map[int32]string{
+		0: "HISTORY_POLICY_UNSPECIFIED",
+		1: "HISTORY_POLICY_FROM_JOIN",
+		2: "HISTORY_POLICY_ALL",
+	}
+	HistoryPolicy_value = map[string]int32{
+		"HISTORY_POLICY_UNSPECIFIED": 0,
+		"HISTORY_POLICY_FROM_JOIN":   1,
+		"HISTORY_POLICY_ALL":         2,
+	}
+)
+
+func (x HistoryPolicy) Enum() *HistoryPolicy {
+	p := new(HistoryPolicy)
+	*p = x
+	return p
+}
+
+func (x HistoryPolicy) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (HistoryPolicy) Descriptor() protoreflect.EnumDescriptor {
+	return file_im_proto_enumTypes[9].Descriptor()
+}
+
+func (HistoryPolicy) Type() protoreflect.EnumType {
+	return &file_im_proto_enumTypes[9]
+}
+
+func (x HistoryPolicy) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use HistoryPolicy.Descriptor instead.
+func (HistoryPolicy) EnumDescriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{9}
+}
+
+// What another user is to me.
+type ContactState int32
+
+const (
+	ContactState_CONTACT_STATE_NONE ContactState = 0
+	// I asked them.
+	ContactState_CONTACT_STATE_REQUESTED ContactState = 1
+	// They asked me.
+	ContactState_CONTACT_STATE_PENDING ContactState = 2
+	ContactState_CONTACT_STATE_CONTACT ContactState = 3
+)
+
+// Enum value maps for ContactState.
+var (
+	ContactState_name = map[int32]string{
+		0: "CONTACT_STATE_NONE",
+		1: "CONTACT_STATE_REQUESTED",
+		2: "CONTACT_STATE_PENDING",
+		3: "CONTACT_STATE_CONTACT",
+	}
+	ContactState_value = map[string]int32{
+		"CONTACT_STATE_NONE":      0,
+		"CONTACT_STATE_REQUESTED": 1,
+		"CONTACT_STATE_PENDING":   2,
+		"CONTACT_STATE_CONTACT":   3,
+	}
+)
+
+func (x ContactState) Enum() *ContactState {
+	p := new(ContactState)
+	*p = x
+	return p
+}
+
+func (x ContactState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ContactState) Descriptor() protoreflect.EnumDescriptor {
+	return file_im_proto_enumTypes[10].Descriptor()
+}
+
+func (ContactState) Type() protoreflect.EnumType {
+	return &file_im_proto_enumTypes[10]
+}
+
+func (x ContactState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ContactState.Descriptor instead.
+func (ContactState) EnumDescriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{10}
+}
+
+type ContactAction int32
+
+const (
+	ContactAction_CONTACT_ACTION_UNSPECIFIED ContactAction = 0
+	ContactAction_CONTACT_ACTION_REQUEST     ContactAction = 1
+	ContactAction_CONTACT_ACTION_ACCEPT      ContactAction = 2
+	ContactAction_CONTACT_ACTION_REFUSE      ContactAction = 3
+	// Ends it for both; also takes a request back.
+	ContactAction_CONTACT_ACTION_REMOVE ContactAction = 4
+	// text is what I call them. Empty = nothing.
+	ContactAction_CONTACT_ACTION_REMARK  ContactAction = 5
+	ContactAction_CONTACT_ACTION_BLOCK   ContactAction = 6
+	ContactAction_CONTACT_ACTION_UNBLOCK ContactAction = 7
+)
+
+// Enum value maps for ContactAction.
+var (
+	ContactAction_name = map[int32]string{
+		0: "CONTACT_ACTION_UNSPECIFIED",
+		1: "CONTACT_ACTION_REQUEST",
+		2: "CONTACT_ACTION_ACCEPT",
+		3: "CONTACT_ACTION_REFUSE",
+		4: "CONTACT_ACTION_REMOVE",
+		5: "CONTACT_ACTION_REMARK",
+		6: "CONTACT_ACTION_BLOCK",
+		7: "CONTACT_ACTION_UNBLOCK",
+	}
+	ContactAction_value = map[string]int32{
+		"CONTACT_ACTION_UNSPECIFIED": 0,
+		"CONTACT_ACTION_REQUEST":     1,
+		"CONTACT_ACTION_ACCEPT":      2,
+		"CONTACT_ACTION_REFUSE":      3,
+		"CONTACT_ACTION_REMOVE":      4,
+		"CONTACT_ACTION_REMARK":      5,
+		"CONTACT_ACTION_BLOCK":       6,
+		"CONTACT_ACTION_UNBLOCK":     7,
+	}
+)
+
+func (x ContactAction) Enum() *ContactAction {
+	p := new(ContactAction)
+	*p = x
+	return p
+}
+
+func (x ContactAction) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ContactAction) Descriptor() protoreflect.EnumDescriptor {
+	return file_im_proto_enumTypes[11].Descriptor()
+}
+
+func (ContactAction) Type() protoreflect.EnumType {
+	return &file_im_proto_enumTypes[11]
+}
+
+func (x ContactAction) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ContactAction.Descriptor instead.
+func (ContactAction) EnumDescriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{11}
+}
+
+// Who may know something.
+type Audience int32
+
+const (
+	// The server's default, everybody with whom there is a conversation.
+	Audience_AUDIENCE_UNSPECIFIED Audience = 0
+	Audience_AUDIENCE_NOBODY      Audience = 1
+	Audience_AUDIENCE_CONTACTS    Audience = 2
+	Audience_AUDIENCE_EVERYBODY   Audience = 3
+)
+
+// Enum value maps for Audience.
+var (
+	Audience_name = map[int32]string{
+		0: "AUDIENCE_UNSPECIFIED",
+		1: "AUDIENCE_NOBODY",
+		2: "AUDIENCE_CONTACTS",
+		3: "AUDIENCE_EVERYBODY",
+	}
+	Audience_value = map[string]int32{
+		"AUDIENCE_UNSPECIFIED": 0,
+		"AUDIENCE_NOBODY":      1,
+		"AUDIENCE_CONTACTS":    2,
+		"AUDIENCE_EVERYBODY":   3,
+	}
+)
+
+func (x Audience) Enum() *Audience {
+	p := new(Audience)
+	*p = x
+	return p
+}
+
+func (x Audience) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Audience) Descriptor() protoreflect.EnumDescriptor {
+	return file_im_proto_enumTypes[12].Descriptor()
+}
+
+func (Audience) Type() protoreflect.EnumType {
+	return &file_im_proto_enumTypes[12]
+}
+
+func (x Audience) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Audience.Descriptor instead.
+func (Audience) EnumDescriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{12}
 }
 
 // CONNECT, the first frame of every connection.
@@ -621,7 +1353,11 @@ type Error struct {
 	// The same request may succeed later.
 	Retryable bool `protobuf:"varint,3,opt,name=retryable,proto3" json:"retryable,omitempty"`
 	// Not sooner than this. 0 = the client's own backoff.
-	RetryAfterMs  uint32 `protobuf:"varint,4,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"`
+	RetryAfterMs uint32 `protobuf:"varint,4,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"`
+	// REPLACED, DEVICE_ENDED: the device that this session had to make room for,
+	// or that ended it, and its platform.
+	ByDevice      string `protobuf:"bytes,5,opt,name=by_device,json=byDevice,proto3" json:"by_device,omitempty"`
+	ByPlatform    string `protobuf:"bytes,6,opt,name=by_platform,json=byPlatform,proto3" json:"by_platform,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -684,6 +1420,20 @@ func (x *Error) GetRetryAfterMs() uint32 {
 	return 0
 }
 
+func (x *Error) GetByDevice() string {
+	if x != nil {
+		return x.ByDevice
+	}
+	return ""
+}
+
+func (x *Error) GetByPlatform() string {
+	if x != nil {
+		return x.ByPlatform
+	}
+	return ""
+}
+
 // A stored message. Its encoding is made once, when its seq is given, and the
 // same bytes are stored, pushed and pulled. MESSAGE carries one.
 type Message struct {
@@ -705,8 +1455,36 @@ type Message struct {
 	// How many messages up to and including this one count as unread for
 	// those who did not write them ...
 	Count uint64 `protobuf:"varint,10,opt,name=count,proto3" json:"count,omitempty"`
-	// ... and how many of those this message's sender wrote.
-	SenderCount   uint64 `protobuf:"varint,11,opt,name=sender_count,json=senderCount,proto3" json:"sender_count,omitempty"`
+	// ... and how many of those this message's sender wrote. Direct
+	// conversations only.
+	SenderCount uint64 `protobuf:"varint,11,opt,name=sender_count,json=senderCount,proto3" json:"sender_count,omitempty"`
+	// The seq of the message that this one answers. 0 = none.
+	ReplySeq uint64 `protobuf:"varint,12,opt,name=reply_seq,json=replySeq,proto3" json:"reply_seq,omitempty"`
+	// The users whom it mentions ...
+	Mentions []string `protobuf:"bytes,13,rep,name=mentions,proto3" json:"mentions,omitempty"`
+	// ... or everybody in the group.
+	MentionAll bool `protobuf:"varint,14,opt,name=mention_all,json=mentionAll,proto3" json:"mention_all,omitempty"`
+	// When it turns into a tombstone. 0 = never. Unix milliseconds.
+	ExpiresMs int64 `protobuf:"varint,15,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
+	// Bits of Flag.
+	Flags uint32 `protobuf:"varint,16,opt,name=flags,proto3" json:"flags,omitempty"`
+	// The seq of the message that an event changes.
+	Target uint64 `protobuf:"varint,17,opt,name=target,proto3" json:"target,omitempty"`
+	// A REACTION that takes the sender's earlier one back.
+	Remove bool         `protobuf:"varint,18,opt,name=remove,proto3" json:"remove,omitempty"`
+	State  MessageState `protobuf:"varint,19,opt,name=state,proto3,enum=godwit.v1.MessageState" json:"state,omitempty"`
+	// The seq of the newest event that is in this message's present state: its
+	// version. 0 = it is as it was sent.
+	ChangedSeq uint64 `protobuf:"varint,20,opt,name=changed_seq,json=changedSeq,proto3" json:"changed_seq,omitempty"`
+	// When it was edited last. 0 = never. Unix milliseconds.
+	EditedMs int64 `protobuf:"varint,21,opt,name=edited_ms,json=editedMs,proto3" json:"edited_ms,omitempty"`
+	// Who recalled it.
+	RecalledBy string      `protobuf:"bytes,22,opt,name=recalled_by,json=recalledBy,proto3" json:"recalled_by,omitempty"`
+	Reactions  []*Reaction `protobuf:"bytes,23,rep,name=reactions,proto3" json:"reactions,omitempty"`
+	// Of an event, or of a notice that is not to be shown: the seq of the newest
+	// message before it that is. 0 = this message is to be shown itself, unless
+	// it is an event.
+	ShownSeq      uint64 `protobuf:"varint,24,opt,name=shown_seq,json=shownSeq,proto3" json:"shown_seq,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -818,21 +1596,412 @@ func (x *Message) GetSenderCount() uint64 {
 	return 0
 }
 
+func (x *Message) GetReplySeq() uint64 {
+	if x != nil {
+		return x.ReplySeq
+	}
+	return 0
+}
+
+func (x *Message) GetMentions() []string {
+	if x != nil {
+		return x.Mentions
+	}
+	return nil
+}
+
+func (x *Message) GetMentionAll() bool {
+	if x != nil {
+		return x.MentionAll
+	}
+	return false
+}
+
+func (x *Message) GetExpiresMs() int64 {
+	if x != nil {
+		return x.ExpiresMs
+	}
+	return 0
+}
+
+func (x *Message) GetFlags() uint32 {
+	if x != nil {
+		return x.Flags
+	}
+	return 0
+}
+
+func (x *Message) GetTarget() uint64 {
+	if x != nil {
+		return x.Target
+	}
+	return 0
+}
+
+func (x *Message) GetRemove() bool {
+	if x != nil {
+		return x.Remove
+	}
+	return false
+}
+
+func (x *Message) GetState() MessageState {
+	if x != nil {
+		return x.State
+	}
+	return MessageState_MESSAGE_STATE_NORMAL
+}
+
+func (x *Message) GetChangedSeq() uint64 {
+	if x != nil {
+		return x.ChangedSeq
+	}
+	return 0
+}
+
+func (x *Message) GetEditedMs() int64 {
+	if x != nil {
+		return x.EditedMs
+	}
+	return 0
+}
+
+func (x *Message) GetRecalledBy() string {
+	if x != nil {
+		return x.RecalledBy
+	}
+	return ""
+}
+
+func (x *Message) GetReactions() []*Reaction {
+	if x != nil {
+		return x.Reactions
+	}
+	return nil
+}
+
+func (x *Message) GetShownSeq() uint64 {
+	if x != nil {
+		return x.ShownSeq
+	}
+	return 0
+}
+
+// A reaction to a message, and who has it.
+type Reaction struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Count uint64                 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	// The first of them, at most 10. REACTORS has them all.
+	Users         []string `protobuf:"bytes,3,rep,name=users,proto3" json:"users,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reaction) Reset() {
+	*x = Reaction{}
+	mi := &file_im_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reaction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reaction) ProtoMessage() {}
+
+func (x *Reaction) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reaction.ProtoReflect.Descriptor instead.
+func (*Reaction) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Reaction) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Reaction) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Reaction) GetUsers() []string {
+	if x != nil {
+		return x.Users
+	}
+	return nil
+}
+
+// The body of a KIND_MEDIA message: what there is, and where. The server does
+// not store or look at the object.
+type Media struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the app's object store. Required, at most 1,024 bytes.
+	ObjectKey string `protobuf:"bytes,1,opt,name=object_key,json=objectKey,proto3" json:"object_key,omitempty"`
+	// The media type: image/jpeg.
+	ContentType string `protobuf:"bytes,2,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	Size        uint64 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
+	Name        string `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	Width       uint32 `protobuf:"varint,5,opt,name=width,proto3" json:"width,omitempty"`
+	Height      uint32 `protobuf:"varint,6,opt,name=height,proto3" json:"height,omitempty"`
+	DurationMs  uint32 `protobuf:"varint,7,opt,name=duration_ms,json=durationMs,proto3" json:"duration_ms,omitempty"`
+	// A very small preview, at most 16 KiB.
+	Thumbnail     []byte `protobuf:"bytes,8,opt,name=thumbnail,proto3" json:"thumbnail,omitempty"`
+	Sha256        []byte `protobuf:"bytes,9,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Media) Reset() {
+	*x = Media{}
+	mi := &file_im_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Media) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Media) ProtoMessage() {}
+
+func (x *Media) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Media.ProtoReflect.Descriptor instead.
+func (*Media) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Media) GetObjectKey() string {
+	if x != nil {
+		return x.ObjectKey
+	}
+	return ""
+}
+
+func (x *Media) GetContentType() string {
+	if x != nil {
+		return x.ContentType
+	}
+	return ""
+}
+
+func (x *Media) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *Media) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Media) GetWidth() uint32 {
+	if x != nil {
+		return x.Width
+	}
+	return 0
+}
+
+func (x *Media) GetHeight() uint32 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *Media) GetDurationMs() uint32 {
+	if x != nil {
+		return x.DurationMs
+	}
+	return 0
+}
+
+func (x *Media) GetThumbnail() []byte {
+	if x != nil {
+		return x.Thumbnail
+	}
+	return nil
+}
+
+func (x *Media) GetSha256() []byte {
+	if x != nil {
+		return x.Sha256
+	}
+	return nil
+}
+
+// The body of a KIND_NOTICE message. The message's sender is empty.
+type Notice struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Type  NoticeType             `protobuf:"varint,1,opt,name=type,proto3,enum=godwit.v1.NoticeType" json:"type,omitempty"`
+	// Who did it.
+	Actor string `protobuf:"bytes,2,opt,name=actor,proto3" json:"actor,omitempty"`
+	// To whom.
+	Users []string `protobuf:"bytes,3,rep,name=users,proto3" json:"users,omitempty"`
+	// The group that a notice in a system conversation is about.
+	Conversation string `protobuf:"bytes,4,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	Text         string `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"`
+	// As it is now: where the group's own data changed, and in an invitation.
+	Group *Group `protobuf:"bytes,6,opt,name=group,proto3" json:"group,omitempty"`
+	// What is new of users.
+	Member *Member `protobuf:"bytes,7,opt,name=member,proto3" json:"member,omitempty"`
+	// Group.members_version after this.
+	MembersVersion uint64 `protobuf:"varint,8,opt,name=members_version,json=membersVersion,proto3" json:"members_version,omitempty"`
+	// How many members the group has now.
+	Members       uint32 `protobuf:"varint,9,opt,name=members,proto3" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Notice) Reset() {
+	*x = Notice{}
+	mi := &file_im_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Notice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Notice) ProtoMessage() {}
+
+func (x *Notice) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Notice.ProtoReflect.Descriptor instead.
+func (*Notice) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Notice) GetType() NoticeType {
+	if x != nil {
+		return x.Type
+	}
+	return NoticeType_NOTICE_TYPE_UNSPECIFIED
+}
+
+func (x *Notice) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *Notice) GetUsers() []string {
+	if x != nil {
+		return x.Users
+	}
+	return nil
+}
+
+func (x *Notice) GetConversation() string {
+	if x != nil {
+		return x.Conversation
+	}
+	return ""
+}
+
+func (x *Notice) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Notice) GetGroup() *Group {
+	if x != nil {
+		return x.Group
+	}
+	return nil
+}
+
+func (x *Notice) GetMember() *Member {
+	if x != nil {
+		return x.Member
+	}
+	return nil
+}
+
+func (x *Notice) GetMembersVersion() uint64 {
+	if x != nil {
+		return x.MembersVersion
+	}
+	return 0
+}
+
+func (x *Notice) GetMembers() uint32 {
+	if x != nil {
+		return x.Members
+	}
+	return 0
+}
+
 // SEND: append a message.
 type Send struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Conversation  string                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
-	ClientId      string                 `protobuf:"bytes,2,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
-	Kind          Kind                   `protobuf:"varint,3,opt,name=kind,proto3,enum=godwit.v1.Kind" json:"kind,omitempty"`
-	ContentType   string                 `protobuf:"bytes,4,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
-	Body          []byte                 `protobuf:"bytes,5,opt,name=body,proto3" json:"body,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Conversation string                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	ClientId     string                 `protobuf:"bytes,2,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	Kind         Kind                   `protobuf:"varint,3,opt,name=kind,proto3,enum=godwit.v1.Kind" json:"kind,omitempty"`
+	ContentType  string                 `protobuf:"bytes,4,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	Body         []byte                 `protobuf:"bytes,5,opt,name=body,proto3" json:"body,omitempty"`
+	// As in Message, all that follows.
+	ReplySeq   uint64   `protobuf:"varint,6,opt,name=reply_seq,json=replySeq,proto3" json:"reply_seq,omitempty"`
+	Mentions   []string `protobuf:"bytes,7,rep,name=mentions,proto3" json:"mentions,omitempty"`
+	MentionAll bool     `protobuf:"varint,8,opt,name=mention_all,json=mentionAll,proto3" json:"mention_all,omitempty"`
+	// How long the message is kept, in milliseconds. 0 = as long as any.
+	TtlMs         int64  `protobuf:"varint,9,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`
+	Flags         uint32 `protobuf:"varint,10,opt,name=flags,proto3" json:"flags,omitempty"`
+	Target        uint64 `protobuf:"varint,11,opt,name=target,proto3" json:"target,omitempty"`
+	Remove        bool   `protobuf:"varint,12,opt,name=remove,proto3" json:"remove,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Send) Reset() {
 	*x = Send{}
-	mi := &file_im_proto_msgTypes[7]
+	mi := &file_im_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -844,7 +2013,7 @@ func (x *Send) String() string {
 func (*Send) ProtoMessage() {}
 
 func (x *Send) ProtoReflect() protoreflect.Message {
-	mi := &file_im_proto_msgTypes[7]
+	mi := &file_im_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -857,7 +2026,7 @@ func (x *Send) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Send.ProtoReflect.Descriptor instead.
 func (*Send) Descriptor() ([]byte, []int) {
-	return file_im_proto_rawDescGZIP(), []int{7}
+	return file_im_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Send) GetConversation() string {
@@ -895,6 +2064,55 @@ func (x *Send) GetBody() []byte {
 	return nil
 }
 
+func (x *Send) GetReplySeq() uint64 {
+	if x != nil {
+		return x.ReplySeq
+	}
+	return 0
+}
+
+func (x *Send) GetMentions() []string {
+	if x != nil {
+		return x.Mentions
+	}
+	return nil
+}
+
+func (x *Send) GetMentionAll() bool {
+	if x != nil {
+		return x.MentionAll
+	}
+	return false
+}
+
+func (x *Send) GetTtlMs() int64 {
+	if x != nil {
+		return x.TtlMs
+	}
+	return 0
+}
+
+func (x *Send) GetFlags() uint32 {
+	if x != nil {
+		return x.Flags
+	}
+	return 0
+}
+
+func (x *Send) GetTarget() uint64 {
+	if x != nil {
+		return x.Target
+	}
+	return 0
+}
+
+func (x *Send) GetRemove() bool {
+	if x != nil {
+		return x.Remove
+	}
+	return false
+}
+
 // SENT: the message is on disk, at this seq. A resend gets the same answer.
 type Sent struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -909,7 +2127,7 @@ type Sent struct {
 
 func (x *Sent) Reset() {
 	*x = Sent{}
-	mi := &file_im_proto_msgTypes[8]
+	mi := &file_im_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -921,7 +2139,7 @@ func (x *Sent) String() string {
 func (*Sent) ProtoMessage() {}
 
 func (x *Sent) ProtoReflect() protoreflect.Message {
-	mi := &file_im_proto_msgTypes[8]
+	mi := &file_im_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -934,7 +2152,7 @@ func (x *Sent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sent.ProtoReflect.Descriptor instead.
 func (*Sent) Descriptor() ([]byte, []int) {
-	return file_im_proto_rawDescGZIP(), []int{8}
+	return file_im_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Sent) GetSeq() uint64 {
@@ -977,14 +2195,19 @@ type Pull struct {
 	Until uint64 `protobuf:"varint,4,opt,name=until,proto3" json:"until,omitempty"`
 	// How many messages at the most. 0 = the server's default. The server may
 	// send fewer: see Pulled.more.
-	Limit         uint32 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	Limit uint32 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Both sides of from: half of the limit up to it, half after it.
+	Around bool `protobuf:"varint,6,opt,name=around,proto3" json:"around,omitempty"`
+	// Instead of from: the first message at or after this time. Unix
+	// milliseconds.
+	FromTimeMs    int64 `protobuf:"varint,7,opt,name=from_time_ms,json=fromTimeMs,proto3" json:"from_time_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Pull) Reset() {
 	*x = Pull{}
-	mi := &file_im_proto_msgTypes[9]
+	mi := &file_im_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -996,7 +2219,7 @@ func (x *Pull) String() string {
 func (*Pull) ProtoMessage() {}
 
 func (x *Pull) ProtoReflect() protoreflect.Message {
-	mi := &file_im_proto_msgTypes[9]
+	mi := &file_im_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1009,7 +2232,7 @@ func (x *Pull) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pull.ProtoReflect.Descriptor instead.
 func (*Pull) Descriptor() ([]byte, []int) {
-	return file_im_proto_rawDescGZIP(), []int{9}
+	return file_im_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Pull) GetConversation() string {
@@ -1047,6 +2270,20 @@ func (x *Pull) GetLimit() uint32 {
 	return 0
 }
 
+func (x *Pull) GetAround() bool {
+	if x != nil {
+		return x.Around
+	}
+	return false
+}
+
+func (x *Pull) GetFromTimeMs() int64 {
+	if x != nil {
+		return x.FromTimeMs
+	}
+	return 0
+}
+
 // PULLED: one page, in seq order in both directions.
 type Pulled struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -1055,7 +2292,8 @@ type Pulled struct {
 	// (forward) or before the first (backward) of these.
 	More    bool   `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
 	HeadSeq uint64 `protobuf:"varint,3,opt,name=head_seq,json=headSeq,proto3" json:"head_seq,omitempty"`
-	// The oldest seq that is kept. Above 1 where retention removed messages.
+	// The oldest seq that is kept for the user. Above 1 where retention removed
+	// messages, or the user joined later or cleared the history.
 	MinSeq        uint64 `protobuf:"varint,4,opt,name=min_seq,json=minSeq,proto3" json:"min_seq,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1063,7 +2301,7 @@ type Pulled struct {
 
 func (x *Pulled) Reset() {
 	*x = Pulled{}
-	mi := &file_im_proto_msgTypes[10]
+	mi := &file_im_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1075,7 +2313,7 @@ func (x *Pulled) String() string {
 func (*Pulled) ProtoMessage() {}
 
 func (x *Pulled) ProtoReflect() protoreflect.Message {
-	mi := &file_im_proto_msgTypes[10]
+	mi := &file_im_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1088,7 +2326,7 @@ func (x *Pulled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pulled.ProtoReflect.Descriptor instead.
 func (*Pulled) Descriptor() ([]byte, []int) {
-	return file_im_proto_rawDescGZIP(), []int{10}
+	return file_im_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Pulled) GetMessages() []*Message {
@@ -1133,7 +2371,7 @@ type Sync struct {
 
 func (x *Sync) Reset() {
 	*x = Sync{}
-	mi := &file_im_proto_msgTypes[11]
+	mi := &file_im_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1145,7 +2383,7 @@ func (x *Sync) String() string {
 func (*Sync) ProtoMessage() {}
 
 func (x *Sync) ProtoReflect() protoreflect.Message {
-	mi := &file_im_proto_msgTypes[11]
+	mi := &file_im_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1158,7 +2396,7 @@ func (x *Sync) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sync.ProtoReflect.Descriptor instead.
 func (*Sync) Descriptor() ([]byte, []int) {
-	return file_im_proto_rawDescGZIP(), []int{11}
+	return file_im_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Sync) GetCursor() []byte {
@@ -1193,7 +2431,7 @@ type Synced struct {
 
 func (x *Synced) Reset() {
 	*x = Synced{}
-	mi := &file_im_proto_msgTypes[12]
+	mi := &file_im_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1205,7 +2443,7 @@ func (x *Synced) String() string {
 func (*Synced) ProtoMessage() {}
 
 func (x *Synced) ProtoReflect() protoreflect.Message {
-	mi := &file_im_proto_msgTypes[12]
+	mi := &file_im_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1218,7 +2456,7 @@ func (x *Synced) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Synced.ProtoReflect.Descriptor instead.
 func (*Synced) Descriptor() ([]byte, []int) {
-	return file_im_proto_rawDescGZIP(), []int{12}
+	return file_im_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Synced) GetConversations() []*ConversationState {
@@ -1268,15 +2506,27 @@ type ConversationState struct {
 	// The cursors of the other member of a direct conversation.
 	PeerReadSeq      uint64 `protobuf:"varint,7,opt,name=peer_read_seq,json=peerReadSeq,proto3" json:"peer_read_seq,omitempty"`
 	PeerDeliveredSeq uint64 `protobuf:"varint,8,opt,name=peer_delivered_seq,json=peerDeliveredSeq,proto3" json:"peer_delivered_seq,omitempty"`
-	// The newest message, for a preview. Left out where it would not fit.
-	Last          *Message `protobuf:"bytes,9,opt,name=last,proto3" json:"last,omitempty"`
+	// The newest message that is to be shown, for a preview. Left out where it
+	// would not fit.
+	Last *Message `protobuf:"bytes,9,opt,name=last,proto3" json:"last,omitempty"`
+	// The message id at head_seq.
+	HeadId uint64 `protobuf:"varint,10,opt,name=head_id,json=headId,proto3" json:"head_id,omitempty"`
+	// The user's own row. Absent in a direct conversation as long as nothing in
+	// it was ever set.
+	Membership *Membership `protobuf:"bytes,11,opt,name=membership,proto3" json:"membership,omitempty"`
+	// A group's data, where it changed since the cursor.
+	Group *Group `protobuf:"bytes,12,opt,name=group,proto3" json:"group,omitempty"`
+	// The first message past read_seq that mentions the user. 0 = none.
+	MentionSeq uint64 `protobuf:"varint,13,opt,name=mention_seq,json=mentionSeq,proto3" json:"mention_seq,omitempty"`
+	// The seqs that the user deleted for themselves since the cursor.
+	Deleted       []uint64 `protobuf:"varint,14,rep,packed,name=deleted,proto3" json:"deleted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ConversationState) Reset() {
 	*x = ConversationState{}
-	mi := &file_im_proto_msgTypes[13]
+	mi := &file_im_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1288,7 +2538,7 @@ func (x *ConversationState) String() string {
 func (*ConversationState) ProtoMessage() {}
 
 func (x *ConversationState) ProtoReflect() protoreflect.Message {
-	mi := &file_im_proto_msgTypes[13]
+	mi := &file_im_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1301,7 +2551,7 @@ func (x *ConversationState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConversationState.ProtoReflect.Descriptor instead.
 func (*ConversationState) Descriptor() ([]byte, []int) {
-	return file_im_proto_rawDescGZIP(), []int{13}
+	return file_im_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ConversationState) GetConversation() string {
@@ -1367,6 +2617,2652 @@ func (x *ConversationState) GetLast() *Message {
 	return nil
 }
 
+func (x *ConversationState) GetHeadId() uint64 {
+	if x != nil {
+		return x.HeadId
+	}
+	return 0
+}
+
+func (x *ConversationState) GetMembership() *Membership {
+	if x != nil {
+		return x.Membership
+	}
+	return nil
+}
+
+func (x *ConversationState) GetGroup() *Group {
+	if x != nil {
+		return x.Group
+	}
+	return nil
+}
+
+func (x *ConversationState) GetMentionSeq() uint64 {
+	if x != nil {
+		return x.MentionSeq
+	}
+	return 0
+}
+
+func (x *ConversationState) GetDeleted() []uint64 {
+	if x != nil {
+		return x.Deleted
+	}
+	return nil
+}
+
+// INFO: how one conversation stands for the user. Answered by INFORMED.
+type Info struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Conversation  string                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Info) Reset() {
+	*x = Info{}
+	mi := &file_im_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Info) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Info) ProtoMessage() {}
+
+func (x *Info) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Info.ProtoReflect.Descriptor instead.
+func (*Info) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Info) GetConversation() string {
+	if x != nil {
+		return x.Conversation
+	}
+	return ""
+}
+
+// INFORMED
+type Informed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	State         *ConversationState     `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Informed) Reset() {
+	*x = Informed{}
+	mi := &file_im_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Informed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Informed) ProtoMessage() {}
+
+func (x *Informed) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Informed.ProtoReflect.Descriptor instead.
+func (*Informed) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Informed) GetState() *ConversationState {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+// STATE (push): the user's own row of a conversation, or a group's data, changed;
+// to all of the user's devices. As SYNC would report it, without a preview.
+type State struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	State         *ConversationState     `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *State) Reset() {
+	*x = State{}
+	mi := &file_im_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *State) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*State) ProtoMessage() {}
+
+func (x *State) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use State.ProtoReflect.Descriptor instead.
+func (*State) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *State) GetState() *ConversationState {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+// A group's own data, the same for all members.
+type Group struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Conversation string                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	Kind         GroupKind              `protobuf:"varint,2,opt,name=kind,proto3,enum=godwit.v1.GroupKind" json:"kind,omitempty"`
+	Owner        string                 `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	Admins       []string               `protobuf:"bytes,4,rep,name=admins,proto3" json:"admins,omitempty"`
+	Name         string                 `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
+	// A URL or an object key.
+	Avatar string `protobuf:"bytes,6,opt,name=avatar,proto3" json:"avatar,omitempty"`
+	// What the group wants everybody to read.
+	Notice string `protobuf:"bytes,7,opt,name=notice,proto3" json:"notice,omitempty"`
+	// The app's own, by key.
+	Attributes []*Attribute  `protobuf:"bytes,8,rep,name=attributes,proto3" json:"attributes,omitempty"`
+	Join       JoinPolicy    `protobuf:"varint,9,opt,name=join,proto3,enum=godwit.v1.JoinPolicy" json:"join,omitempty"`
+	History    HistoryPolicy `protobuf:"varint,10,opt,name=history,proto3,enum=godwit.v1.HistoryPolicy" json:"history,omitempty"`
+	// Whether members may invite; else only the owner and admins.
+	MembersInvite bool `protobuf:"varint,11,opt,name=members_invite,json=membersInvite,proto3" json:"members_invite,omitempty"`
+	// Nobody but the owner and admins may write.
+	Muted   bool   `protobuf:"varint,12,opt,name=muted,proto3" json:"muted,omitempty"`
+	Members uint32 `protobuf:"varint,13,opt,name=members,proto3" json:"members,omitempty"`
+	// Rises with every change of the fields above but members and admins.
+	Version uint64 `protobuf:"varint,14,opt,name=version,proto3" json:"version,omitempty"`
+	// Rises with every change of who is a member and as what.
+	MembersVersion uint64 `protobuf:"varint,15,opt,name=members_version,json=membersVersion,proto3" json:"members_version,omitempty"`
+	CreatedMs      int64  `protobuf:"varint,16,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	// The seq of the notice that ended the group. 0 = it lives.
+	DissolvedSeq  uint64 `protobuf:"varint,17,opt,name=dissolved_seq,json=dissolvedSeq,proto3" json:"dissolved_seq,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Group) Reset() {
+	*x = Group{}
+	mi := &file_im_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Group) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Group) ProtoMessage() {}
+
+func (x *Group) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Group.ProtoReflect.Descriptor instead.
+func (*Group) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Group) GetConversation() string {
+	if x != nil {
+		return x.Conversation
+	}
+	return ""
+}
+
+func (x *Group) GetKind() GroupKind {
+	if x != nil {
+		return x.Kind
+	}
+	return GroupKind_GROUP_KIND_UNSPECIFIED
+}
+
+func (x *Group) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *Group) GetAdmins() []string {
+	if x != nil {
+		return x.Admins
+	}
+	return nil
+}
+
+func (x *Group) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Group) GetAvatar() string {
+	if x != nil {
+		return x.Avatar
+	}
+	return ""
+}
+
+func (x *Group) GetNotice() string {
+	if x != nil {
+		return x.Notice
+	}
+	return ""
+}
+
+func (x *Group) GetAttributes() []*Attribute {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
+}
+
+func (x *Group) GetJoin() JoinPolicy {
+	if x != nil {
+		return x.Join
+	}
+	return JoinPolicy_JOIN_POLICY_UNSPECIFIED
+}
+
+func (x *Group) GetHistory() HistoryPolicy {
+	if x != nil {
+		return x.History
+	}
+	return HistoryPolicy_HISTORY_POLICY_UNSPECIFIED
+}
+
+func (x *Group) GetMembersInvite() bool {
+	if x != nil {
+		return x.MembersInvite
+	}
+	return false
+}
+
+func (x *Group) GetMuted() bool {
+	if x != nil {
+		return x.Muted
+	}
+	return false
+}
+
+func (x *Group) GetMembers() uint32 {
+	if x != nil {
+		return x.Members
+	}
+	return 0
+}
+
+func (x *Group) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Group) GetMembersVersion() uint64 {
+	if x != nil {
+		return x.MembersVersion
+	}
+	return 0
+}
+
+func (x *Group) GetCreatedMs() int64 {
+	if x != nil {
+		return x.CreatedMs
+	}
+	return 0
+}
+
+func (x *Group) GetDissolvedSeq() uint64 {
+	if x != nil {
+		return x.DissolvedSeq
+	}
+	return 0
+}
+
+type Attribute struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Value         []byte                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Attribute) Reset() {
+	*x = Attribute{}
+	mi := &file_im_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Attribute) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Attribute) ProtoMessage() {}
+
+func (x *Attribute) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Attribute.ProtoReflect.Descriptor instead.
+func (*Attribute) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Attribute) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Attribute) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+// What a group knows of a member.
+type Member struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	User  string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	Role  Role                   `protobuf:"varint,2,opt,name=role,proto3,enum=godwit.v1.Role" json:"role,omitempty"`
+	Nick  string                 `protobuf:"bytes,3,opt,name=nick,proto3" json:"nick,omitempty"`
+	// May not write until then. Unix milliseconds.
+	MutedUntilMs  int64 `protobuf:"varint,4,opt,name=muted_until_ms,json=mutedUntilMs,proto3" json:"muted_until_ms,omitempty"`
+	JoinedMs      int64 `protobuf:"varint,5,opt,name=joined_ms,json=joinedMs,proto3" json:"joined_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Member) Reset() {
+	*x = Member{}
+	mi := &file_im_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Member) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Member) ProtoMessage() {}
+
+func (x *Member) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Member.ProtoReflect.Descriptor instead.
+func (*Member) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Member) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *Member) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *Member) GetNick() string {
+	if x != nil {
+		return x.Nick
+	}
+	return ""
+}
+
+func (x *Member) GetMutedUntilMs() int64 {
+	if x != nil {
+		return x.MutedUntilMs
+	}
+	return 0
+}
+
+func (x *Member) GetJoinedMs() int64 {
+	if x != nil {
+		return x.JoinedMs
+	}
+	return 0
+}
+
+// GROUP: one thing to do with a group. The conversation is the group's id; with
+// create it is empty.
+type GroupRequest struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Conversation string                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	// Types that are valid to be assigned to Action:
+	//
+	//	*GroupRequest_Create
+	//	*GroupRequest_Add
+	//	*GroupRequest_Invite
+	//	*GroupRequest_Join
+	//	*GroupRequest_Refuse
+	//	*GroupRequest_Admit
+	//	*GroupRequest_Decline
+	//	*GroupRequest_Leave
+	//	*GroupRequest_Remove
+	//	*GroupRequest_Role
+	//	*GroupRequest_Transfer
+	//	*GroupRequest_Change
+	//	*GroupRequest_Mute
+	//	*GroupRequest_Nick
+	//	*GroupRequest_Dissolve
+	Action        isGroupRequest_Action `protobuf_oneof:"action"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupRequest) Reset() {
+	*x = GroupRequest{}
+	mi := &file_im_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupRequest) ProtoMessage() {}
+
+func (x *GroupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupRequest.ProtoReflect.Descriptor instead.
+func (*GroupRequest) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *GroupRequest) GetConversation() string {
+	if x != nil {
+		return x.Conversation
+	}
+	return ""
+}
+
+func (x *GroupRequest) GetAction() isGroupRequest_Action {
+	if x != nil {
+		return x.Action
+	}
+	return nil
+}
+
+func (x *GroupRequest) GetCreate() *CreateGroup {
+	if x != nil {
+		if x, ok := x.Action.(*GroupRequest_Create); ok {
+			return x.Create
+		}
+	}
+	return nil
+}
+
+func (x *GroupRequest) GetAdd() *Users {
+	if x != nil {
+		if x, ok := x.Action.(*GroupRequest_Add); ok {
+			return x.Add
+		}
+	}
+	return nil
+}
+
+func (x *GroupRequest) GetInvite() *Users {
+	if x != nil {
+		if x, ok := x.Action.(*GroupRequest_Invite); ok {
+			return x.Invite
+		}
+	}
+	return nil
+}
+
+func (x *GroupRequest) GetJoin() *Join {
+	if x != nil {
+		if x, ok := x.Action.(*GroupRequest_Join); ok {
+			return x.Join
+		}
+	}
+	return nil
+}
+
+func (x *GroupRequest) GetRefuse() *Nothing {
+	if x != nil {
+		if x, ok := x.Action.(*GroupRequest_Refuse); ok {
+			return x.Refuse
+		}
+	}
+	return nil
+}
+
+func (x *GroupRequest) GetAdmit() *Users {
+	if x != nil {
+		if x, ok := x.Action.(*GroupRequest_Admit); ok {
+			return x.Admit
+		}
+	}
+	return nil
+}
+
+func (x *GroupRequest) GetDecline() *Users {
+	if x != nil {
+		if x, ok := x.Action.(*GroupRequest_Decline); ok {
+			return x.Decline
+		}
+	}
+	return nil
+}
+
+func (x *GroupRequest) GetLeave() *Nothing {
+	if x != nil {
+		if x, ok := x.Action.(*GroupRequest_Leave); ok {
+			return x.Leave
+		}
+	}
+	return nil
+}
+
+func (x *GroupRequest) GetRemove() *Users {
+	if x != nil {
+		if x, ok := x.Action.(*GroupRequest_Remove); ok {
+			return x.Remove
+		}
+	}
+	return nil
+}
+
+func (x *GroupRequest) GetRole() *SetRole {
+	if x != nil {
+		if x, ok := x.Action.(*GroupRequest_Role); ok {
+			return x.Role
+		}
+	}
+	return nil
+}
+
+func (x *GroupRequest) GetTransfer() string {
+	if x != nil {
+		if x, ok := x.Action.(*GroupRequest_Transfer); ok {
+			return x.Transfer
+		}
+	}
+	return ""
+}
+
+func (x *GroupRequest) GetChange() *ChangeGroup {
+	if x != nil {
+		if x, ok := x.Action.(*GroupRequest_Change); ok {
+			return x.Change
+		}
+	}
+	return nil
+}
+
+func (x *GroupRequest) GetMute() *MuteMembers {
+	if x != nil {
+		if x, ok := x.Action.(*GroupRequest_Mute); ok {
+			return x.Mute
+		}
+	}
+	return nil
+}
+
+func (x *GroupRequest) GetNick() string {
+	if x != nil {
+		if x, ok := x.Action.(*GroupRequest_Nick); ok {
+			return x.Nick
+		}
+	}
+	return ""
+}
+
+func (x *GroupRequest) GetDissolve() *Nothing {
+	if x != nil {
+		if x, ok := x.Action.(*GroupRequest_Dissolve); ok {
+			return x.Dissolve
+		}
+	}
+	return nil
+}
+
+type isGroupRequest_Action interface {
+	isGroupRequest_Action()
+}
+
+type GroupRequest_Create struct {
+	Create *CreateGroup `protobuf:"bytes,2,opt,name=create,proto3,oneof"`
+}
+
+type GroupRequest_Add struct {
+	// Makes users members without asking them.
+	Add *Users `protobuf:"bytes,3,opt,name=add,proto3,oneof"`
+}
+
+type GroupRequest_Invite struct {
+	// Asks users; they answer with join or refuse.
+	Invite *Users `protobuf:"bytes,4,opt,name=invite,proto3,oneof"`
+}
+
+type GroupRequest_Join struct {
+	// Joins, accepts an invitation, or asks to be let in.
+	Join *Join `protobuf:"bytes,5,opt,name=join,proto3,oneof"`
+}
+
+type GroupRequest_Refuse struct {
+	// Refuses an invitation.
+	Refuse *Nothing `protobuf:"bytes,6,opt,name=refuse,proto3,oneof"`
+}
+
+type GroupRequest_Admit struct {
+	// Lets users in who asked, or doesn't.
+	Admit *Users `protobuf:"bytes,7,opt,name=admit,proto3,oneof"`
+}
+
+type GroupRequest_Decline struct {
+	Decline *Users `protobuf:"bytes,8,opt,name=decline,proto3,oneof"`
+}
+
+type GroupRequest_Leave struct {
+	Leave *Nothing `protobuf:"bytes,9,opt,name=leave,proto3,oneof"`
+}
+
+type GroupRequest_Remove struct {
+	Remove *Users `protobuf:"bytes,10,opt,name=remove,proto3,oneof"`
+}
+
+type GroupRequest_Role struct {
+	Role *SetRole `protobuf:"bytes,11,opt,name=role,proto3,oneof"`
+}
+
+type GroupRequest_Transfer struct {
+	// The user who shall own the group.
+	Transfer string `protobuf:"bytes,12,opt,name=transfer,proto3,oneof"`
+}
+
+type GroupRequest_Change struct {
+	Change *ChangeGroup `protobuf:"bytes,13,opt,name=change,proto3,oneof"`
+}
+
+type GroupRequest_Mute struct {
+	Mute *MuteMembers `protobuf:"bytes,14,opt,name=mute,proto3,oneof"`
+}
+
+type GroupRequest_Nick struct {
+	// The user's own nick in the group. Empty = none.
+	Nick string `protobuf:"bytes,15,opt,name=nick,proto3,oneof"`
+}
+
+type GroupRequest_Dissolve struct {
+	Dissolve *Nothing `protobuf:"bytes,16,opt,name=dissolve,proto3,oneof"`
+}
+
+func (*GroupRequest_Create) isGroupRequest_Action() {}
+
+func (*GroupRequest_Add) isGroupRequest_Action() {}
+
+func (*GroupRequest_Invite) isGroupRequest_Action() {}
+
+func (*GroupRequest_Join) isGroupRequest_Action() {}
+
+func (*GroupRequest_Refuse) isGroupRequest_Action() {}
+
+func (*GroupRequest_Admit) isGroupRequest_Action() {}
+
+func (*GroupRequest_Decline) isGroupRequest_Action() {}
+
+func (*GroupRequest_Leave) isGroupRequest_Action() {}
+
+func (*GroupRequest_Remove) isGroupRequest_Action() {}
+
+func (*GroupRequest_Role) isGroupRequest_Action() {}
+
+func (*GroupRequest_Transfer) isGroupRequest_Action() {}
+
+func (*GroupRequest_Change) isGroupRequest_Action() {}
+
+func (*GroupRequest_Mute) isGroupRequest_Action() {}
+
+func (*GroupRequest_Nick) isGroupRequest_Action() {}
+
+func (*GroupRequest_Dissolve) isGroupRequest_Action() {}
+
+type Nothing struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Nothing) Reset() {
+	*x = Nothing{}
+	mi := &file_im_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Nothing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Nothing) ProtoMessage() {}
+
+func (x *Nothing) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Nothing.ProtoReflect.Descriptor instead.
+func (*Nothing) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{24}
+}
+
+type Users struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Users         []string               `protobuf:"bytes,1,rep,name=users,proto3" json:"users,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Users) Reset() {
+	*x = Users{}
+	mi := &file_im_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Users) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Users) ProtoMessage() {}
+
+func (x *Users) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Users.ProtoReflect.Descriptor instead.
+func (*Users) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Users) GetUsers() []string {
+	if x != nil {
+		return x.Users
+	}
+	return nil
+}
+
+type Join struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// For the admins who are to answer, at most 256 bytes.
+	Text          string `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Join) Reset() {
+	*x = Join{}
+	mi := &file_im_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Join) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Join) ProtoMessage() {}
+
+func (x *Join) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Join.ProtoReflect.Descriptor instead.
+func (*Join) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Join) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+type CreateGroup struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names the group before it has an id: with the creator's id it makes the id.
+	// The same creator and client id never make two groups.
+	ClientId      string        `protobuf:"bytes,1,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	Kind          GroupKind     `protobuf:"varint,2,opt,name=kind,proto3,enum=godwit.v1.GroupKind" json:"kind,omitempty"`
+	Name          string        `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Avatar        string        `protobuf:"bytes,4,opt,name=avatar,proto3" json:"avatar,omitempty"`
+	Notice        string        `protobuf:"bytes,5,opt,name=notice,proto3" json:"notice,omitempty"`
+	Attributes    []*Attribute  `protobuf:"bytes,6,rep,name=attributes,proto3" json:"attributes,omitempty"`
+	Join          JoinPolicy    `protobuf:"varint,7,opt,name=join,proto3,enum=godwit.v1.JoinPolicy" json:"join,omitempty"`
+	History       HistoryPolicy `protobuf:"varint,8,opt,name=history,proto3,enum=godwit.v1.HistoryPolicy" json:"history,omitempty"`
+	MembersInvite bool          `protobuf:"varint,9,opt,name=members_invite,json=membersInvite,proto3" json:"members_invite,omitempty"`
+	// The first members besides the creator.
+	Users         []string `protobuf:"bytes,10,rep,name=users,proto3" json:"users,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateGroup) Reset() {
+	*x = CreateGroup{}
+	mi := &file_im_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateGroup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateGroup) ProtoMessage() {}
+
+func (x *CreateGroup) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateGroup.ProtoReflect.Descriptor instead.
+func (*CreateGroup) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *CreateGroup) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *CreateGroup) GetKind() GroupKind {
+	if x != nil {
+		return x.Kind
+	}
+	return GroupKind_GROUP_KIND_UNSPECIFIED
+}
+
+func (x *CreateGroup) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CreateGroup) GetAvatar() string {
+	if x != nil {
+		return x.Avatar
+	}
+	return ""
+}
+
+func (x *CreateGroup) GetNotice() string {
+	if x != nil {
+		return x.Notice
+	}
+	return ""
+}
+
+func (x *CreateGroup) GetAttributes() []*Attribute {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
+}
+
+func (x *CreateGroup) GetJoin() JoinPolicy {
+	if x != nil {
+		return x.Join
+	}
+	return JoinPolicy_JOIN_POLICY_UNSPECIFIED
+}
+
+func (x *CreateGroup) GetHistory() HistoryPolicy {
+	if x != nil {
+		return x.History
+	}
+	return HistoryPolicy_HISTORY_POLICY_UNSPECIFIED
+}
+
+func (x *CreateGroup) GetMembersInvite() bool {
+	if x != nil {
+		return x.MembersInvite
+	}
+	return false
+}
+
+func (x *CreateGroup) GetUsers() []string {
+	if x != nil {
+		return x.Users
+	}
+	return nil
+}
+
+// Fields that are absent stay as they are.
+type ChangeGroup struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Name   *string                `protobuf:"bytes,1,opt,name=name,proto3,oneof" json:"name,omitempty"`
+	Avatar *string                `protobuf:"bytes,2,opt,name=avatar,proto3,oneof" json:"avatar,omitempty"`
+	Notice *string                `protobuf:"bytes,3,opt,name=notice,proto3,oneof" json:"notice,omitempty"`
+	// By key; one without a value is removed, others stay.
+	Attributes    []*Attribute   `protobuf:"bytes,4,rep,name=attributes,proto3" json:"attributes,omitempty"`
+	Join          *JoinPolicy    `protobuf:"varint,5,opt,name=join,proto3,enum=godwit.v1.JoinPolicy,oneof" json:"join,omitempty"`
+	History       *HistoryPolicy `protobuf:"varint,6,opt,name=history,proto3,enum=godwit.v1.HistoryPolicy,oneof" json:"history,omitempty"`
+	MembersInvite *bool          `protobuf:"varint,7,opt,name=members_invite,json=membersInvite,proto3,oneof" json:"members_invite,omitempty"`
+	Muted         *bool          `protobuf:"varint,8,opt,name=muted,proto3,oneof" json:"muted,omitempty"`
+	// Not 0: refuse unless this is the group's version.
+	IfVersion     uint64 `protobuf:"varint,9,opt,name=if_version,json=ifVersion,proto3" json:"if_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeGroup) Reset() {
+	*x = ChangeGroup{}
+	mi := &file_im_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeGroup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeGroup) ProtoMessage() {}
+
+func (x *ChangeGroup) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeGroup.ProtoReflect.Descriptor instead.
+func (*ChangeGroup) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ChangeGroup) GetName() string {
+	if x != nil && x.Name != nil {
+		return *x.Name
+	}
+	return ""
+}
+
+func (x *ChangeGroup) GetAvatar() string {
+	if x != nil && x.Avatar != nil {
+		return *x.Avatar
+	}
+	return ""
+}
+
+func (x *ChangeGroup) GetNotice() string {
+	if x != nil && x.Notice != nil {
+		return *x.Notice
+	}
+	return ""
+}
+
+func (x *ChangeGroup) GetAttributes() []*Attribute {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
+}
+
+func (x *ChangeGroup) GetJoin() JoinPolicy {
+	if x != nil && x.Join != nil {
+		return *x.Join
+	}
+	return JoinPolicy_JOIN_POLICY_UNSPECIFIED
+}
+
+func (x *ChangeGroup) GetHistory() HistoryPolicy {
+	if x != nil && x.History != nil {
+		return *x.History
+	}
+	return HistoryPolicy_HISTORY_POLICY_UNSPECIFIED
+}
+
+func (x *ChangeGroup) GetMembersInvite() bool {
+	if x != nil && x.MembersInvite != nil {
+		return *x.MembersInvite
+	}
+	return false
+}
+
+func (x *ChangeGroup) GetMuted() bool {
+	if x != nil && x.Muted != nil {
+		return *x.Muted
+	}
+	return false
+}
+
+func (x *ChangeGroup) GetIfVersion() uint64 {
+	if x != nil {
+		return x.IfVersion
+	}
+	return 0
+}
+
+type SetRole struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Users []string               `protobuf:"bytes,1,rep,name=users,proto3" json:"users,omitempty"`
+	// Member or admin.
+	Role          Role `protobuf:"varint,2,opt,name=role,proto3,enum=godwit.v1.Role" json:"role,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetRole) Reset() {
+	*x = SetRole{}
+	mi := &file_im_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetRole) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetRole) ProtoMessage() {}
+
+func (x *SetRole) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetRole.ProtoReflect.Descriptor instead.
+func (*SetRole) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *SetRole) GetUsers() []string {
+	if x != nil {
+		return x.Users
+	}
+	return nil
+}
+
+func (x *SetRole) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+type MuteMembers struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Users []string               `protobuf:"bytes,1,rep,name=users,proto3" json:"users,omitempty"`
+	// 0 = they may write again. Unix milliseconds.
+	UntilMs       int64 `protobuf:"varint,2,opt,name=until_ms,json=untilMs,proto3" json:"until_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MuteMembers) Reset() {
+	*x = MuteMembers{}
+	mi := &file_im_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MuteMembers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MuteMembers) ProtoMessage() {}
+
+func (x *MuteMembers) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MuteMembers.ProtoReflect.Descriptor instead.
+func (*MuteMembers) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *MuteMembers) GetUsers() []string {
+	if x != nil {
+		return x.Users
+	}
+	return nil
+}
+
+func (x *MuteMembers) GetUntilMs() int64 {
+	if x != nil {
+		return x.UntilMs
+	}
+	return 0
+}
+
+// GROUPED: it is done and on disk.
+type Grouped struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Conversation string                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	// Of the notice about it. 0 = there was nothing to change.
+	Seq   uint64 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
+	Group *Group `protobuf:"bytes,3,opt,name=group,proto3" json:"group,omitempty"`
+	// With join: whether the user is in, or has asked to be.
+	Standing      Standing `protobuf:"varint,4,opt,name=standing,proto3,enum=godwit.v1.Standing" json:"standing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Grouped) Reset() {
+	*x = Grouped{}
+	mi := &file_im_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Grouped) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Grouped) ProtoMessage() {}
+
+func (x *Grouped) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Grouped.ProtoReflect.Descriptor instead.
+func (*Grouped) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Grouped) GetConversation() string {
+	if x != nil {
+		return x.Conversation
+	}
+	return ""
+}
+
+func (x *Grouped) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *Grouped) GetGroup() *Group {
+	if x != nil {
+		return x.Group
+	}
+	return nil
+}
+
+func (x *Grouped) GetStanding() Standing {
+	if x != nil {
+		return x.Standing
+	}
+	return Standing_STANDING_UNSPECIFIED
+}
+
+// MEMBERS: a page of a group's members, by user id.
+type Members struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Conversation string                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	// The last user of the page before. Empty = from the first.
+	After string `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"`
+	// 0 = the server's default.
+	Limit uint32 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Those who asked to join instead, for admins.
+	Requests      bool `protobuf:"varint,4,opt,name=requests,proto3" json:"requests,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Members) Reset() {
+	*x = Members{}
+	mi := &file_im_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Members) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Members) ProtoMessage() {}
+
+func (x *Members) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Members.ProtoReflect.Descriptor instead.
+func (*Members) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *Members) GetConversation() string {
+	if x != nil {
+		return x.Conversation
+	}
+	return ""
+}
+
+func (x *Members) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+func (x *Members) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *Members) GetRequests() bool {
+	if x != nil {
+		return x.Requests
+	}
+	return false
+}
+
+// MEMBER_LIST
+type MemberList struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Members []*Member              `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
+	More    bool                   `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	// Group.members_version of this page. Begin again where it changes between
+	// two pages.
+	MembersVersion uint64 `protobuf:"varint,3,opt,name=members_version,json=membersVersion,proto3" json:"members_version,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *MemberList) Reset() {
+	*x = MemberList{}
+	mi := &file_im_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberList) ProtoMessage() {}
+
+func (x *MemberList) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberList.ProtoReflect.Descriptor instead.
+func (*MemberList) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *MemberList) GetMembers() []*Member {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *MemberList) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+func (x *MemberList) GetMembersVersion() uint64 {
+	if x != nil {
+		return x.MembersVersion
+	}
+	return 0
+}
+
+// READERS: who of a group has read a message. Up to a size of the group that
+// the server sets.
+type Readers struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Conversation  string                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	Seq           uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Readers) Reset() {
+	*x = Readers{}
+	mi := &file_im_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Readers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Readers) ProtoMessage() {}
+
+func (x *Readers) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Readers.ProtoReflect.Descriptor instead.
+func (*Readers) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *Readers) GetConversation() string {
+	if x != nil {
+		return x.Conversation
+	}
+	return ""
+}
+
+func (x *Readers) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+// READER_LIST
+type ReaderList struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Members, the sender not among them, whose cursors are at or past the seq.
+	Read      uint32 `protobuf:"varint,1,opt,name=read,proto3" json:"read,omitempty"`
+	Delivered uint32 `protobuf:"varint,2,opt,name=delivered,proto3" json:"delivered,omitempty"`
+	// Of how many members other than the sender.
+	Members       uint32   `protobuf:"varint,3,opt,name=members,proto3" json:"members,omitempty"`
+	Readers       []string `protobuf:"bytes,4,rep,name=readers,proto3" json:"readers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReaderList) Reset() {
+	*x = ReaderList{}
+	mi := &file_im_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReaderList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReaderList) ProtoMessage() {}
+
+func (x *ReaderList) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReaderList.ProtoReflect.Descriptor instead.
+func (*ReaderList) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ReaderList) GetRead() uint32 {
+	if x != nil {
+		return x.Read
+	}
+	return 0
+}
+
+func (x *ReaderList) GetDelivered() uint32 {
+	if x != nil {
+		return x.Delivered
+	}
+	return 0
+}
+
+func (x *ReaderList) GetMembers() uint32 {
+	if x != nil {
+		return x.Members
+	}
+	return 0
+}
+
+func (x *ReaderList) GetReaders() []string {
+	if x != nil {
+		return x.Readers
+	}
+	return nil
+}
+
+// REACTORS: who has this reaction to a message.
+type Reactors struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Conversation  string                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	Seq           uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
+	Key           string                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	After         string                 `protobuf:"bytes,4,opt,name=after,proto3" json:"after,omitempty"`
+	Limit         uint32                 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reactors) Reset() {
+	*x = Reactors{}
+	mi := &file_im_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reactors) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reactors) ProtoMessage() {}
+
+func (x *Reactors) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reactors.ProtoReflect.Descriptor instead.
+func (*Reactors) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *Reactors) GetConversation() string {
+	if x != nil {
+		return x.Conversation
+	}
+	return ""
+}
+
+func (x *Reactors) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *Reactors) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Reactors) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+func (x *Reactors) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// REACTOR_LIST
+type ReactorList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Users         []string               `protobuf:"bytes,1,rep,name=users,proto3" json:"users,omitempty"`
+	More          bool                   `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReactorList) Reset() {
+	*x = ReactorList{}
+	mi := &file_im_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReactorList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReactorList) ProtoMessage() {}
+
+func (x *ReactorList) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReactorList.ProtoReflect.Descriptor instead.
+func (*ReactorList) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ReactorList) GetUsers() []string {
+	if x != nil {
+		return x.Users
+	}
+	return nil
+}
+
+func (x *ReactorList) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+// What a conversation is to one user.
+type Membership struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In a group.
+	Role     Role     `protobuf:"varint,1,opt,name=role,proto3,enum=godwit.v1.Role" json:"role,omitempty"`
+	Standing Standing `protobuf:"varint,2,opt,name=standing,proto3,enum=godwit.v1.Standing" json:"standing,omitempty"`
+	// The first seq that the user may read, and the last. until_seq 0 = no end.
+	FromSeq      uint64 `protobuf:"varint,3,opt,name=from_seq,json=fromSeq,proto3" json:"from_seq,omitempty"`
+	UntilSeq     uint64 `protobuf:"varint,4,opt,name=until_seq,json=untilSeq,proto3" json:"until_seq,omitempty"`
+	MutedUntilMs int64  `protobuf:"varint,5,opt,name=muted_until_ms,json=mutedUntilMs,proto3" json:"muted_until_ms,omitempty"`
+	Nick         string `protobuf:"bytes,6,opt,name=nick,proto3" json:"nick,omitempty"`
+	JoinedMs     int64  `protobuf:"varint,7,opt,name=joined_ms,json=joinedMs,proto3" json:"joined_ms,omitempty"`
+	// Who invites the user.
+	InvitedBy string `protobuf:"bytes,8,opt,name=invited_by,json=invitedBy,proto3" json:"invited_by,omitempty"`
+	// Everything up to here is cleared for the user.
+	ClearedSeq uint64    `protobuf:"varint,9,opt,name=cleared_seq,json=clearedSeq,proto3" json:"cleared_seq,omitempty"`
+	Settings   *Settings `protobuf:"bytes,10,opt,name=settings,proto3" json:"settings,omitempty"`
+	// In a direct conversation: what the other user is to this one.
+	Contact   ContactState `protobuf:"varint,11,opt,name=contact,proto3,enum=godwit.v1.ContactState" json:"contact,omitempty"`
+	Blocked   bool         `protobuf:"varint,12,opt,name=blocked,proto3" json:"blocked,omitempty"`
+	Remark    string       `protobuf:"bytes,13,opt,name=remark,proto3" json:"remark,omitempty"`
+	ContactMs int64        `protobuf:"varint,14,opt,name=contact_ms,json=contactMs,proto3" json:"contact_ms,omitempty"`
+	// In the user's system conversation.
+	Account       *Account `protobuf:"bytes,15,opt,name=account,proto3" json:"account,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Membership) Reset() {
+	*x = Membership{}
+	mi := &file_im_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Membership) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Membership) ProtoMessage() {}
+
+func (x *Membership) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Membership.ProtoReflect.Descriptor instead.
+func (*Membership) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *Membership) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *Membership) GetStanding() Standing {
+	if x != nil {
+		return x.Standing
+	}
+	return Standing_STANDING_UNSPECIFIED
+}
+
+func (x *Membership) GetFromSeq() uint64 {
+	if x != nil {
+		return x.FromSeq
+	}
+	return 0
+}
+
+func (x *Membership) GetUntilSeq() uint64 {
+	if x != nil {
+		return x.UntilSeq
+	}
+	return 0
+}
+
+func (x *Membership) GetMutedUntilMs() int64 {
+	if x != nil {
+		return x.MutedUntilMs
+	}
+	return 0
+}
+
+func (x *Membership) GetNick() string {
+	if x != nil {
+		return x.Nick
+	}
+	return ""
+}
+
+func (x *Membership) GetJoinedMs() int64 {
+	if x != nil {
+		return x.JoinedMs
+	}
+	return 0
+}
+
+func (x *Membership) GetInvitedBy() string {
+	if x != nil {
+		return x.InvitedBy
+	}
+	return ""
+}
+
+func (x *Membership) GetClearedSeq() uint64 {
+	if x != nil {
+		return x.ClearedSeq
+	}
+	return 0
+}
+
+func (x *Membership) GetSettings() *Settings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *Membership) GetContact() ContactState {
+	if x != nil {
+		return x.Contact
+	}
+	return ContactState_CONTACT_STATE_NONE
+}
+
+func (x *Membership) GetBlocked() bool {
+	if x != nil {
+		return x.Blocked
+	}
+	return false
+}
+
+func (x *Membership) GetRemark() string {
+	if x != nil {
+		return x.Remark
+	}
+	return ""
+}
+
+func (x *Membership) GetContactMs() int64 {
+	if x != nil {
+		return x.ContactMs
+	}
+	return 0
+}
+
+func (x *Membership) GetAccount() *Account {
+	if x != nil {
+		return x.Account
+	}
+	return nil
+}
+
+// How the user wants a conversation to be shown.
+type Settings struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When it was pinned. 0 = it isn't.
+	PinnedMs int64 `protobuf:"varint,1,opt,name=pinned_ms,json=pinnedMs,proto3" json:"pinned_ms,omitempty"`
+	Muted    bool  `protobuf:"varint,2,opt,name=muted,proto3" json:"muted,omitempty"`
+	Archived bool  `protobuf:"varint,3,opt,name=archived,proto3" json:"archived,omitempty"`
+	// The user's unfinished message.
+	Draft   string `protobuf:"bytes,4,opt,name=draft,proto3" json:"draft,omitempty"`
+	DraftMs int64  `protobuf:"varint,5,opt,name=draft_ms,json=draftMs,proto3" json:"draft_ms,omitempty"`
+	// Shown as unread, whatever the count. MARK takes it away.
+	MarkedUnread bool `protobuf:"varint,6,opt,name=marked_unread,json=markedUnread,proto3" json:"marked_unread,omitempty"`
+	// Not shown until there is a message to be shown past this seq.
+	HiddenSeq     uint64 `protobuf:"varint,7,opt,name=hidden_seq,json=hiddenSeq,proto3" json:"hidden_seq,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Settings) Reset() {
+	*x = Settings{}
+	mi := &file_im_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Settings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Settings) ProtoMessage() {}
+
+func (x *Settings) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Settings.ProtoReflect.Descriptor instead.
+func (*Settings) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *Settings) GetPinnedMs() int64 {
+	if x != nil {
+		return x.PinnedMs
+	}
+	return 0
+}
+
+func (x *Settings) GetMuted() bool {
+	if x != nil {
+		return x.Muted
+	}
+	return false
+}
+
+func (x *Settings) GetArchived() bool {
+	if x != nil {
+		return x.Archived
+	}
+	return false
+}
+
+func (x *Settings) GetDraft() string {
+	if x != nil {
+		return x.Draft
+	}
+	return ""
+}
+
+func (x *Settings) GetDraftMs() int64 {
+	if x != nil {
+		return x.DraftMs
+	}
+	return 0
+}
+
+func (x *Settings) GetMarkedUnread() bool {
+	if x != nil {
+		return x.MarkedUnread
+	}
+	return false
+}
+
+func (x *Settings) GetHiddenSeq() uint64 {
+	if x != nil {
+		return x.HiddenSeq
+	}
+	return 0
+}
+
+// SETTINGS: change how a conversation is shown, on all devices. Fields that are
+// absent stay as they are. Answered by SET.
+type SetSettings struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Conversation string                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	Pinned       *bool                  `protobuf:"varint,2,opt,name=pinned,proto3,oneof" json:"pinned,omitempty"`
+	Muted        *bool                  `protobuf:"varint,3,opt,name=muted,proto3,oneof" json:"muted,omitempty"`
+	Archived     *bool                  `protobuf:"varint,4,opt,name=archived,proto3,oneof" json:"archived,omitempty"`
+	// At most 4,096 bytes.
+	Draft        *string `protobuf:"bytes,5,opt,name=draft,proto3,oneof" json:"draft,omitempty"`
+	MarkedUnread *bool   `protobuf:"varint,6,opt,name=marked_unread,json=markedUnread,proto3,oneof" json:"marked_unread,omitempty"`
+	// true hides it until the next message that is to be shown.
+	Hidden        *bool `protobuf:"varint,7,opt,name=hidden,proto3,oneof" json:"hidden,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetSettings) Reset() {
+	*x = SetSettings{}
+	mi := &file_im_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetSettings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetSettings) ProtoMessage() {}
+
+func (x *SetSettings) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetSettings.ProtoReflect.Descriptor instead.
+func (*SetSettings) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *SetSettings) GetConversation() string {
+	if x != nil {
+		return x.Conversation
+	}
+	return ""
+}
+
+func (x *SetSettings) GetPinned() bool {
+	if x != nil && x.Pinned != nil {
+		return *x.Pinned
+	}
+	return false
+}
+
+func (x *SetSettings) GetMuted() bool {
+	if x != nil && x.Muted != nil {
+		return *x.Muted
+	}
+	return false
+}
+
+func (x *SetSettings) GetArchived() bool {
+	if x != nil && x.Archived != nil {
+		return *x.Archived
+	}
+	return false
+}
+
+func (x *SetSettings) GetDraft() string {
+	if x != nil && x.Draft != nil {
+		return *x.Draft
+	}
+	return ""
+}
+
+func (x *SetSettings) GetMarkedUnread() bool {
+	if x != nil && x.MarkedUnread != nil {
+		return *x.MarkedUnread
+	}
+	return false
+}
+
+func (x *SetSettings) GetHidden() bool {
+	if x != nil && x.Hidden != nil {
+		return *x.Hidden
+	}
+	return false
+}
+
+// SET
+type Set struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Settings      *Settings              `protobuf:"bytes,1,opt,name=settings,proto3" json:"settings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Set) Reset() {
+	*x = Set{}
+	mi := &file_im_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Set) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Set) ProtoMessage() {}
+
+func (x *Set) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Set.ProtoReflect.Descriptor instead.
+func (*Set) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *Set) GetSettings() *Settings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+// DELETE: messages for me alone. Answered by DELETED.
+type Delete struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Conversation string                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	Seqs         []uint64               `protobuf:"varint,2,rep,packed,name=seqs,proto3" json:"seqs,omitempty"`
+	// Everything up to here.
+	ClearSeq      uint64 `protobuf:"varint,3,opt,name=clear_seq,json=clearSeq,proto3" json:"clear_seq,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Delete) Reset() {
+	*x = Delete{}
+	mi := &file_im_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Delete) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Delete) ProtoMessage() {}
+
+func (x *Delete) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Delete.ProtoReflect.Descriptor instead.
+func (*Delete) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *Delete) GetConversation() string {
+	if x != nil {
+		return x.Conversation
+	}
+	return ""
+}
+
+func (x *Delete) GetSeqs() []uint64 {
+	if x != nil {
+		return x.Seqs
+	}
+	return nil
+}
+
+func (x *Delete) GetClearSeq() uint64 {
+	if x != nil {
+		return x.ClearSeq
+	}
+	return 0
+}
+
+// DELETED
+type Deleted struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is cleared now.
+	ClearedSeq    uint64 `protobuf:"varint,1,opt,name=cleared_seq,json=clearedSeq,proto3" json:"cleared_seq,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Deleted) Reset() {
+	*x = Deleted{}
+	mi := &file_im_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Deleted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Deleted) ProtoMessage() {}
+
+func (x *Deleted) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Deleted.ProtoReflect.Descriptor instead.
+func (*Deleted) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *Deleted) GetClearedSeq() uint64 {
+	if x != nil {
+		return x.ClearedSeq
+	}
+	return 0
+}
+
+// CONTACT: change what a user is to me. Answered by CONTACTED.
+type ContactRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	User   string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	Action ContactAction          `protobuf:"varint,2,opt,name=action,proto3,enum=godwit.v1.ContactAction" json:"action,omitempty"`
+	// At most 256 bytes.
+	Text          string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ContactRequest) Reset() {
+	*x = ContactRequest{}
+	mi := &file_im_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ContactRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ContactRequest) ProtoMessage() {}
+
+func (x *ContactRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ContactRequest.ProtoReflect.Descriptor instead.
+func (*ContactRequest) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *ContactRequest) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *ContactRequest) GetAction() ContactAction {
+	if x != nil {
+		return x.Action
+	}
+	return ContactAction_CONTACT_ACTION_UNSPECIFIED
+}
+
+func (x *ContactRequest) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+// CONTACTED
+type Contacted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Contact       *Contact               `protobuf:"bytes,1,opt,name=contact,proto3" json:"contact,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Contacted) Reset() {
+	*x = Contacted{}
+	mi := &file_im_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Contacted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Contacted) ProtoMessage() {}
+
+func (x *Contacted) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Contacted.ProtoReflect.Descriptor instead.
+func (*Contacted) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *Contacted) GetContact() *Contact {
+	if x != nil {
+		return x.Contact
+	}
+	return nil
+}
+
+type Contact struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	User    string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	State   ContactState           `protobuf:"varint,2,opt,name=state,proto3,enum=godwit.v1.ContactState" json:"state,omitempty"`
+	Blocked bool                   `protobuf:"varint,3,opt,name=blocked,proto3" json:"blocked,omitempty"`
+	Remark  string                 `protobuf:"bytes,4,opt,name=remark,proto3" json:"remark,omitempty"`
+	// When the state changed last. Unix milliseconds.
+	TimeMs        int64 `protobuf:"varint,5,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Contact) Reset() {
+	*x = Contact{}
+	mi := &file_im_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Contact) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Contact) ProtoMessage() {}
+
+func (x *Contact) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Contact.ProtoReflect.Descriptor instead.
+func (*Contact) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *Contact) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *Contact) GetState() ContactState {
+	if x != nil {
+		return x.State
+	}
+	return ContactState_CONTACT_STATE_NONE
+}
+
+func (x *Contact) GetBlocked() bool {
+	if x != nil {
+		return x.Blocked
+	}
+	return false
+}
+
+func (x *Contact) GetRemark() string {
+	if x != nil {
+		return x.Remark
+	}
+	return ""
+}
+
+func (x *Contact) GetTimeMs() int64 {
+	if x != nil {
+		return x.TimeMs
+	}
+	return 0
+}
+
+// CONTACTS: all that are not nothing to me, a page at a time, by user id.
+type Contacts struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	After         string                 `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`
+	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Contacts) Reset() {
+	*x = Contacts{}
+	mi := &file_im_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Contacts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Contacts) ProtoMessage() {}
+
+func (x *Contacts) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Contacts.ProtoReflect.Descriptor instead.
+func (*Contacts) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *Contacts) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+func (x *Contacts) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// CONTACT_LIST
+type ContactList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Contacts      []*Contact             `protobuf:"bytes,1,rep,name=contacts,proto3" json:"contacts,omitempty"`
+	More          bool                   `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ContactList) Reset() {
+	*x = ContactList{}
+	mi := &file_im_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ContactList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ContactList) ProtoMessage() {}
+
+func (x *ContactList) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ContactList.ProtoReflect.Descriptor instead.
+func (*ContactList) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *ContactList) GetContacts() []*Contact {
+	if x != nil {
+		return x.Contacts
+	}
+	return nil
+}
+
+func (x *ContactList) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+// A user's own choices. They are in the membership of the system conversation.
+type Account struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who may see whether I am online and when I was.
+	Presence      Audience `protobuf:"varint,1,opt,name=presence,proto3,enum=godwit.v1.Audience" json:"presence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Account) Reset() {
+	*x = Account{}
+	mi := &file_im_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Account) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Account) ProtoMessage() {}
+
+func (x *Account) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Account.ProtoReflect.Descriptor instead.
+func (*Account) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *Account) GetPresence() Audience {
+	if x != nil {
+		return x.Presence
+	}
+	return Audience_AUDIENCE_UNSPECIFIED
+}
+
+// ACCOUNT: change them. Fields that are absent stay. Answered by ACCOUNTED.
+type SetAccount struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Presence      *Audience              `protobuf:"varint,1,opt,name=presence,proto3,enum=godwit.v1.Audience,oneof" json:"presence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetAccount) Reset() {
+	*x = SetAccount{}
+	mi := &file_im_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetAccount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetAccount) ProtoMessage() {}
+
+func (x *SetAccount) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetAccount.ProtoReflect.Descriptor instead.
+func (*SetAccount) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *SetAccount) GetPresence() Audience {
+	if x != nil && x.Presence != nil {
+		return *x.Presence
+	}
+	return Audience_AUDIENCE_UNSPECIFIED
+}
+
+// ACCOUNTED
+type Accounted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Account       *Account               `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Accounted) Reset() {
+	*x = Accounted{}
+	mi := &file_im_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Accounted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Accounted) ProtoMessage() {}
+
+func (x *Accounted) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Accounted.ProtoReflect.Descriptor instead.
+func (*Accounted) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *Accounted) GetAccount() *Account {
+	if x != nil {
+		return x.Account
+	}
+	return nil
+}
+
 // MARK: move my cursors in a conversation forward. A seq that is not ahead of
 // the cursor changes nothing.
 type Mark struct {
@@ -1381,7 +5277,7 @@ type Mark struct {
 
 func (x *Mark) Reset() {
 	*x = Mark{}
-	mi := &file_im_proto_msgTypes[14]
+	mi := &file_im_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1393,7 +5289,7 @@ func (x *Mark) String() string {
 func (*Mark) ProtoMessage() {}
 
 func (x *Mark) ProtoReflect() protoreflect.Message {
-	mi := &file_im_proto_msgTypes[14]
+	mi := &file_im_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1406,7 +5302,7 @@ func (x *Mark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mark.ProtoReflect.Descriptor instead.
 func (*Mark) Descriptor() ([]byte, []int) {
-	return file_im_proto_rawDescGZIP(), []int{14}
+	return file_im_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Mark) GetConversation() string {
@@ -1442,7 +5338,7 @@ type Marked struct {
 
 func (x *Marked) Reset() {
 	*x = Marked{}
-	mi := &file_im_proto_msgTypes[15]
+	mi := &file_im_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1454,7 +5350,7 @@ func (x *Marked) String() string {
 func (*Marked) ProtoMessage() {}
 
 func (x *Marked) ProtoReflect() protoreflect.Message {
-	mi := &file_im_proto_msgTypes[15]
+	mi := &file_im_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1467,7 +5363,7 @@ func (x *Marked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Marked.ProtoReflect.Descriptor instead.
 func (*Marked) Descriptor() ([]byte, []int) {
-	return file_im_proto_rawDescGZIP(), []int{15}
+	return file_im_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Marked) GetReadSeq() uint64 {
@@ -1507,7 +5403,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_im_proto_msgTypes[16]
+	mi := &file_im_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1519,7 +5415,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_im_proto_msgTypes[16]
+	mi := &file_im_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1532,7 +5428,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_im_proto_rawDescGZIP(), []int{16}
+	return file_im_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Receipt) GetConversation() string {
@@ -1582,7 +5478,7 @@ type Heads struct {
 
 func (x *Heads) Reset() {
 	*x = Heads{}
-	mi := &file_im_proto_msgTypes[17]
+	mi := &file_im_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1594,7 +5490,7 @@ func (x *Heads) String() string {
 func (*Heads) ProtoMessage() {}
 
 func (x *Heads) ProtoReflect() protoreflect.Message {
-	mi := &file_im_proto_msgTypes[17]
+	mi := &file_im_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1607,7 +5503,7 @@ func (x *Heads) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heads.ProtoReflect.Descriptor instead.
 func (*Heads) Descriptor() ([]byte, []int) {
-	return file_im_proto_rawDescGZIP(), []int{17}
+	return file_im_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Heads) GetHeads() []*Head {
@@ -1628,7 +5524,7 @@ type Head struct {
 
 func (x *Head) Reset() {
 	*x = Head{}
-	mi := &file_im_proto_msgTypes[18]
+	mi := &file_im_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1640,7 +5536,7 @@ func (x *Head) String() string {
 func (*Head) ProtoMessage() {}
 
 func (x *Head) ProtoReflect() protoreflect.Message {
-	mi := &file_im_proto_msgTypes[18]
+	mi := &file_im_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1653,7 +5549,7 @@ func (x *Head) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Head.ProtoReflect.Descriptor instead.
 func (*Head) Descriptor() ([]byte, []int) {
-	return file_im_proto_rawDescGZIP(), []int{18}
+	return file_im_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Head) GetConversation() string {
@@ -1681,7 +5577,7 @@ type Who struct {
 
 func (x *Who) Reset() {
 	*x = Who{}
-	mi := &file_im_proto_msgTypes[19]
+	mi := &file_im_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1693,7 +5589,7 @@ func (x *Who) String() string {
 func (*Who) ProtoMessage() {}
 
 func (x *Who) ProtoReflect() protoreflect.Message {
-	mi := &file_im_proto_msgTypes[19]
+	mi := &file_im_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1706,7 +5602,7 @@ func (x *Who) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Who.ProtoReflect.Descriptor instead.
 func (*Who) Descriptor() ([]byte, []int) {
-	return file_im_proto_rawDescGZIP(), []int{19}
+	return file_im_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Who) GetUsers() []string {
@@ -1726,7 +5622,7 @@ type Present struct {
 
 func (x *Present) Reset() {
 	*x = Present{}
-	mi := &file_im_proto_msgTypes[20]
+	mi := &file_im_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1738,7 +5634,7 @@ func (x *Present) String() string {
 func (*Present) ProtoMessage() {}
 
 func (x *Present) ProtoReflect() protoreflect.Message {
-	mi := &file_im_proto_msgTypes[20]
+	mi := &file_im_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1751,7 +5647,7 @@ func (x *Present) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Present.ProtoReflect.Descriptor instead.
 func (*Present) Descriptor() ([]byte, []int) {
-	return file_im_proto_rawDescGZIP(), []int{20}
+	return file_im_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Present) GetOnline() []string {
@@ -1759,6 +5655,635 @@ func (x *Present) GetOnline() []string {
 		return x.Online
 	}
 	return nil
+}
+
+// SUBSCRIBE: be told of users' presence for as long as this session lasts.
+// What is sent replaces what was subscribed to before.
+type Subscribe struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Users []string               `protobuf:"bytes,1,rep,name=users,proto3" json:"users,omitempty"`
+	// And all of my contacts.
+	Contacts      bool `protobuf:"varint,2,opt,name=contacts,proto3" json:"contacts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Subscribe) Reset() {
+	*x = Subscribe{}
+	mi := &file_im_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Subscribe) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Subscribe) ProtoMessage() {}
+
+func (x *Subscribe) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Subscribe.ProtoReflect.Descriptor instead.
+func (*Subscribe) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *Subscribe) GetUsers() []string {
+	if x != nil {
+		return x.Users
+	}
+	return nil
+}
+
+func (x *Subscribe) GetContacts() bool {
+	if x != nil {
+		return x.Contacts
+	}
+	return false
+}
+
+// SUBSCRIBED: how they stand now.
+type Subscribed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Presences     []*Presence            `protobuf:"bytes,1,rep,name=presences,proto3" json:"presences,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Subscribed) Reset() {
+	*x = Subscribed{}
+	mi := &file_im_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Subscribed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Subscribed) ProtoMessage() {}
+
+func (x *Subscribed) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Subscribed.ProtoReflect.Descriptor instead.
+func (*Subscribed) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *Subscribed) GetPresences() []*Presence {
+	if x != nil {
+		return x.Presences
+	}
+	return nil
+}
+
+// PRESENCE (push): a user came or went.
+type Presence struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	User  string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	// Of the sessions that there are. None = offline.
+	Platforms []string `protobuf:"bytes,2,rep,name=platforms,proto3" json:"platforms,omitempty"`
+	// When the last session ended, where there is none. 0 = it is not known, or
+	// not for you to know. Unix milliseconds.
+	LastSeenMs    int64 `protobuf:"varint,3,opt,name=last_seen_ms,json=lastSeenMs,proto3" json:"last_seen_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Presence) Reset() {
+	*x = Presence{}
+	mi := &file_im_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Presence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Presence) ProtoMessage() {}
+
+func (x *Presence) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Presence.ProtoReflect.Descriptor instead.
+func (*Presence) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *Presence) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *Presence) GetPlatforms() []string {
+	if x != nil {
+		return x.Platforms
+	}
+	return nil
+}
+
+func (x *Presence) GetLastSeenMs() int64 {
+	if x != nil {
+		return x.LastSeenMs
+	}
+	return 0
+}
+
+// SIGNAL: something for now only: typing, a call's signalling. It is not stored
+// and reaches those sessions that are there. Answered by SIGNALLED.
+type Signal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A direct conversation, a group up to a size that the server sets, or, to
+	// reach the user's own other devices, the user's system conversation.
+	Conversation string `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	// Only this user's devices, and, if not empty, only this device.
+	User   string `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
+	Device string `protobuf:"bytes,3,opt,name=device,proto3" json:"device,omitempty"`
+	// The app's or the SDK's name for it: an id.
+	Type string `protobuf:"bytes,4,opt,name=type,proto3" json:"type,omitempty"`
+	// At most 8,192 bytes.
+	Body          []byte `protobuf:"bytes,5,opt,name=body,proto3" json:"body,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Signal) Reset() {
+	*x = Signal{}
+	mi := &file_im_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Signal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Signal) ProtoMessage() {}
+
+func (x *Signal) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Signal.ProtoReflect.Descriptor instead.
+func (*Signal) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *Signal) GetConversation() string {
+	if x != nil {
+		return x.Conversation
+	}
+	return ""
+}
+
+func (x *Signal) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *Signal) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+func (x *Signal) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Signal) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+// SIGNALLED
+type Signalled struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether any session of another user was there to be told. Only between
+	// those who may see each other's presence; else always false.
+	Reached       bool `protobuf:"varint,1,opt,name=reached,proto3" json:"reached,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Signalled) Reset() {
+	*x = Signalled{}
+	mi := &file_im_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Signalled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Signalled) ProtoMessage() {}
+
+func (x *Signalled) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Signalled.ProtoReflect.Descriptor instead.
+func (*Signalled) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *Signalled) GetReached() bool {
+	if x != nil {
+		return x.Reached
+	}
+	return false
+}
+
+// SIGNAL_FROM (push): a signal, with where it is from.
+type SignalFrom struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Conversation  string                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	Sender        string                 `protobuf:"bytes,2,opt,name=sender,proto3" json:"sender,omitempty"`
+	Device        string                 `protobuf:"bytes,3,opt,name=device,proto3" json:"device,omitempty"`
+	Type          string                 `protobuf:"bytes,4,opt,name=type,proto3" json:"type,omitempty"`
+	Body          []byte                 `protobuf:"bytes,5,opt,name=body,proto3" json:"body,omitempty"`
+	TimeMs        int64                  `protobuf:"varint,6,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignalFrom) Reset() {
+	*x = SignalFrom{}
+	mi := &file_im_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignalFrom) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignalFrom) ProtoMessage() {}
+
+func (x *SignalFrom) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignalFrom.ProtoReflect.Descriptor instead.
+func (*SignalFrom) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *SignalFrom) GetConversation() string {
+	if x != nil {
+		return x.Conversation
+	}
+	return ""
+}
+
+func (x *SignalFrom) GetSender() string {
+	if x != nil {
+		return x.Sender
+	}
+	return ""
+}
+
+func (x *SignalFrom) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+func (x *SignalFrom) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *SignalFrom) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+func (x *SignalFrom) GetTimeMs() int64 {
+	if x != nil {
+		return x.TimeMs
+	}
+	return 0
+}
+
+// DEVICES: the sessions of the user.
+type Devices struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Devices) Reset() {
+	*x = Devices{}
+	mi := &file_im_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Devices) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Devices) ProtoMessage() {}
+
+func (x *Devices) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Devices.ProtoReflect.Descriptor instead.
+func (*Devices) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{65}
+}
+
+// DEVICE_LIST
+type DeviceList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Devices       []*Device              `protobuf:"bytes,1,rep,name=devices,proto3" json:"devices,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeviceList) Reset() {
+	*x = DeviceList{}
+	mi := &file_im_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeviceList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeviceList) ProtoMessage() {}
+
+func (x *DeviceList) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeviceList.ProtoReflect.Descriptor instead.
+func (*DeviceList) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *DeviceList) GetDevices() []*Device {
+	if x != nil {
+		return x.Devices
+	}
+	return nil
+}
+
+type Device struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Device      string                 `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	Platform    string                 `protobuf:"bytes,2,opt,name=platform,proto3" json:"platform,omitempty"`
+	Client      string                 `protobuf:"bytes,3,opt,name=client,proto3" json:"client,omitempty"`
+	ConnectedMs int64                  `protobuf:"varint,4,opt,name=connected_ms,json=connectedMs,proto3" json:"connected_ms,omitempty"`
+	// This very session.
+	Self          bool `protobuf:"varint,5,opt,name=self,proto3" json:"self,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Device) Reset() {
+	*x = Device{}
+	mi := &file_im_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Device) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Device) ProtoMessage() {}
+
+func (x *Device) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Device.ProtoReflect.Descriptor instead.
+func (*Device) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *Device) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+func (x *Device) GetPlatform() string {
+	if x != nil {
+		return x.Platform
+	}
+	return ""
+}
+
+func (x *Device) GetClient() string {
+	if x != nil {
+		return x.Client
+	}
+	return ""
+}
+
+func (x *Device) GetConnectedMs() int64 {
+	if x != nil {
+		return x.ConnectedMs
+	}
+	return 0
+}
+
+func (x *Device) GetSelf() bool {
+	if x != nil {
+		return x.Self
+	}
+	return false
+}
+
+// END: end the session of another of the user's devices. Answered by ENDED.
+type End struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Device        string                 `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *End) Reset() {
+	*x = End{}
+	mi := &file_im_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *End) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*End) ProtoMessage() {}
+
+func (x *End) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use End.ProtoReflect.Descriptor instead.
+func (*End) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *End) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+// ENDED
+type Ended struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// There was such a session.
+	Found         bool `protobuf:"varint,1,opt,name=found,proto3" json:"found,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ended) Reset() {
+	*x = Ended{}
+	mi := &file_im_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ended) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ended) ProtoMessage() {}
+
+func (x *Ended) ProtoReflect() protoreflect.Message {
+	mi := &file_im_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ended.ProtoReflect.Descriptor instead.
+func (*Ended) Descriptor() ([]byte, []int) {
+	return file_im_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *Ended) GetFound() bool {
+	if x != nil {
+		return x.Found
+	}
+	return false
 }
 
 var File_im_proto protoreflect.FileDescriptor
@@ -1800,12 +6325,15 @@ const file_im_proto_rawDesc = "" +
 	"\x06GoAway\x12#\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x0f.godwit.v1.CodeR\x04code\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12,\n" +
-	"\x12reconnect_after_ms\x18\x03 \x01(\rR\x10reconnectAfterMs\"\x84\x01\n" +
+	"\x12reconnect_after_ms\x18\x03 \x01(\rR\x10reconnectAfterMs\"\xc2\x01\n" +
 	"\x05Error\x12#\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x0f.godwit.v1.CodeR\x04code\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12\x1c\n" +
 	"\tretryable\x18\x03 \x01(\bR\tretryable\x12$\n" +
-	"\x0eretry_after_ms\x18\x04 \x01(\rR\fretryAfterMs\"\xb2\x02\n" +
+	"\x0eretry_after_ms\x18\x04 \x01(\rR\fretryAfterMs\x12\x1b\n" +
+	"\tby_device\x18\x05 \x01(\tR\bbyDevice\x12\x1f\n" +
+	"\vby_platform\x18\x06 \x01(\tR\n" +
+	"byPlatform\"\xcf\x05\n" +
 	"\aMessage\x12\"\n" +
 	"\fconversation\x18\x01 \x01(\tR\fconversation\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x0e\n" +
@@ -1818,24 +6346,79 @@ const file_im_proto_rawDesc = "" +
 	"\x04body\x18\t \x01(\fR\x04body\x12\x14\n" +
 	"\x05count\x18\n" +
 	" \x01(\x04R\x05count\x12!\n" +
-	"\fsender_count\x18\v \x01(\x04R\vsenderCount\"\xa3\x01\n" +
+	"\fsender_count\x18\v \x01(\x04R\vsenderCount\x12\x1b\n" +
+	"\treply_seq\x18\f \x01(\x04R\breplySeq\x12\x1a\n" +
+	"\bmentions\x18\r \x03(\tR\bmentions\x12\x1f\n" +
+	"\vmention_all\x18\x0e \x01(\bR\n" +
+	"mentionAll\x12\x1d\n" +
+	"\n" +
+	"expires_ms\x18\x0f \x01(\x03R\texpiresMs\x12\x14\n" +
+	"\x05flags\x18\x10 \x01(\rR\x05flags\x12\x16\n" +
+	"\x06target\x18\x11 \x01(\x04R\x06target\x12\x16\n" +
+	"\x06remove\x18\x12 \x01(\bR\x06remove\x12-\n" +
+	"\x05state\x18\x13 \x01(\x0e2\x17.godwit.v1.MessageStateR\x05state\x12\x1f\n" +
+	"\vchanged_seq\x18\x14 \x01(\x04R\n" +
+	"changedSeq\x12\x1b\n" +
+	"\tedited_ms\x18\x15 \x01(\x03R\beditedMs\x12\x1f\n" +
+	"\vrecalled_by\x18\x16 \x01(\tR\n" +
+	"recalledBy\x121\n" +
+	"\treactions\x18\x17 \x03(\v2\x13.godwit.v1.ReactionR\treactions\x12\x1b\n" +
+	"\tshown_seq\x18\x18 \x01(\x04R\bshownSeq\"H\n" +
+	"\bReaction\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count\x12\x14\n" +
+	"\x05users\x18\x03 \x03(\tR\x05users\"\xf6\x01\n" +
+	"\x05Media\x12\x1d\n" +
+	"\n" +
+	"object_key\x18\x01 \x01(\tR\tobjectKey\x12!\n" +
+	"\fcontent_type\x18\x02 \x01(\tR\vcontentType\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\x04R\x04size\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\x12\x14\n" +
+	"\x05width\x18\x05 \x01(\rR\x05width\x12\x16\n" +
+	"\x06height\x18\x06 \x01(\rR\x06height\x12\x1f\n" +
+	"\vduration_ms\x18\a \x01(\rR\n" +
+	"durationMs\x12\x1c\n" +
+	"\tthumbnail\x18\b \x01(\fR\tthumbnail\x12\x16\n" +
+	"\x06sha256\x18\t \x01(\fR\x06sha256\"\xad\x02\n" +
+	"\x06Notice\x12)\n" +
+	"\x04type\x18\x01 \x01(\x0e2\x15.godwit.v1.NoticeTypeR\x04type\x12\x14\n" +
+	"\x05actor\x18\x02 \x01(\tR\x05actor\x12\x14\n" +
+	"\x05users\x18\x03 \x03(\tR\x05users\x12\"\n" +
+	"\fconversation\x18\x04 \x01(\tR\fconversation\x12\x12\n" +
+	"\x04text\x18\x05 \x01(\tR\x04text\x12&\n" +
+	"\x05group\x18\x06 \x01(\v2\x10.godwit.v1.GroupR\x05group\x12)\n" +
+	"\x06member\x18\a \x01(\v2\x11.godwit.v1.MemberR\x06member\x12'\n" +
+	"\x0fmembers_version\x18\b \x01(\x04R\x0emembersVersion\x12\x18\n" +
+	"\amembers\x18\t \x01(\rR\amembers\"\xda\x02\n" +
 	"\x04Send\x12\"\n" +
 	"\fconversation\x18\x01 \x01(\tR\fconversation\x12\x1b\n" +
 	"\tclient_id\x18\x02 \x01(\tR\bclientId\x12#\n" +
 	"\x04kind\x18\x03 \x01(\x0e2\x0f.godwit.v1.KindR\x04kind\x12!\n" +
 	"\fcontent_type\x18\x04 \x01(\tR\vcontentType\x12\x12\n" +
-	"\x04body\x18\x05 \x01(\fR\x04body\"_\n" +
+	"\x04body\x18\x05 \x01(\fR\x04body\x12\x1b\n" +
+	"\treply_seq\x18\x06 \x01(\x04R\breplySeq\x12\x1a\n" +
+	"\bmentions\x18\a \x03(\tR\bmentions\x12\x1f\n" +
+	"\vmention_all\x18\b \x01(\bR\n" +
+	"mentionAll\x12\x15\n" +
+	"\x06ttl_ms\x18\t \x01(\x03R\x05ttlMs\x12\x14\n" +
+	"\x05flags\x18\n" +
+	" \x01(\rR\x05flags\x12\x16\n" +
+	"\x06target\x18\v \x01(\x04R\x06target\x12\x16\n" +
+	"\x06remove\x18\f \x01(\bR\x06remove\"_\n" +
 	"\x04Sent\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x17\n" +
 	"\atime_ms\x18\x03 \x01(\x03R\x06timeMs\x12\x1c\n" +
-	"\tduplicate\x18\x04 \x01(\bR\tduplicate\"\x86\x01\n" +
+	"\tduplicate\x18\x04 \x01(\bR\tduplicate\"\xc0\x01\n" +
 	"\x04Pull\x12\"\n" +
 	"\fconversation\x18\x01 \x01(\tR\fconversation\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x1a\n" +
 	"\bbackward\x18\x03 \x01(\bR\bbackward\x12\x14\n" +
 	"\x05until\x18\x04 \x01(\x04R\x05until\x12\x14\n" +
-	"\x05limit\x18\x05 \x01(\rR\x05limit\"\x80\x01\n" +
+	"\x05limit\x18\x05 \x01(\rR\x05limit\x12\x16\n" +
+	"\x06around\x18\x06 \x01(\bR\x06around\x12 \n" +
+	"\ffrom_time_ms\x18\a \x01(\x03R\n" +
+	"fromTimeMs\"\x80\x01\n" +
 	"\x06Pulled\x12.\n" +
 	"\bmessages\x18\x01 \x03(\v2\x12.godwit.v1.MessageR\bmessages\x12\x12\n" +
 	"\x04more\x18\x02 \x01(\bR\x04more\x12\x19\n" +
@@ -1849,7 +6432,7 @@ const file_im_proto_rawDesc = "" +
 	"\x06cursor\x18\x02 \x01(\fR\x06cursor\x12\x12\n" +
 	"\x04more\x18\x03 \x01(\bR\x04more\x12\x14\n" +
 	"\x05reset\x18\x04 \x01(\bR\x05reset\x12\x14\n" +
-	"\x05epoch\x18\x05 \x01(\x06R\x05epoch\"\xbd\x02\n" +
+	"\x05epoch\x18\x05 \x01(\x06R\x05epoch\"\xf0\x03\n" +
 	"\x11ConversationState\x12\"\n" +
 	"\fconversation\x18\x01 \x01(\tR\fconversation\x12\x19\n" +
 	"\bhead_seq\x18\x02 \x01(\x04R\aheadSeq\x12\x17\n" +
@@ -1859,7 +6442,230 @@ const file_im_proto_rawDesc = "" +
 	"\rdelivered_seq\x18\x06 \x01(\x04R\fdeliveredSeq\x12\"\n" +
 	"\rpeer_read_seq\x18\a \x01(\x04R\vpeerReadSeq\x12,\n" +
 	"\x12peer_delivered_seq\x18\b \x01(\x04R\x10peerDeliveredSeq\x12&\n" +
-	"\x04last\x18\t \x01(\v2\x12.godwit.v1.MessageR\x04last\"j\n" +
+	"\x04last\x18\t \x01(\v2\x12.godwit.v1.MessageR\x04last\x12\x17\n" +
+	"\ahead_id\x18\n" +
+	" \x01(\x04R\x06headId\x125\n" +
+	"\n" +
+	"membership\x18\v \x01(\v2\x15.godwit.v1.MembershipR\n" +
+	"membership\x12&\n" +
+	"\x05group\x18\f \x01(\v2\x10.godwit.v1.GroupR\x05group\x12\x1f\n" +
+	"\vmention_seq\x18\r \x01(\x04R\n" +
+	"mentionSeq\x12\x18\n" +
+	"\adeleted\x18\x0e \x03(\x04R\adeleted\"*\n" +
+	"\x04Info\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\tR\fconversation\">\n" +
+	"\bInformed\x122\n" +
+	"\x05state\x18\x01 \x01(\v2\x1c.godwit.v1.ConversationStateR\x05state\";\n" +
+	"\x05State\x122\n" +
+	"\x05state\x18\x01 \x01(\v2\x1c.godwit.v1.ConversationStateR\x05state\"\xba\x04\n" +
+	"\x05Group\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\tR\fconversation\x12(\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x14.godwit.v1.GroupKindR\x04kind\x12\x14\n" +
+	"\x05owner\x18\x03 \x01(\tR\x05owner\x12\x16\n" +
+	"\x06admins\x18\x04 \x03(\tR\x06admins\x12\x12\n" +
+	"\x04name\x18\x05 \x01(\tR\x04name\x12\x16\n" +
+	"\x06avatar\x18\x06 \x01(\tR\x06avatar\x12\x16\n" +
+	"\x06notice\x18\a \x01(\tR\x06notice\x124\n" +
+	"\n" +
+	"attributes\x18\b \x03(\v2\x14.godwit.v1.AttributeR\n" +
+	"attributes\x12)\n" +
+	"\x04join\x18\t \x01(\x0e2\x15.godwit.v1.JoinPolicyR\x04join\x122\n" +
+	"\ahistory\x18\n" +
+	" \x01(\x0e2\x18.godwit.v1.HistoryPolicyR\ahistory\x12%\n" +
+	"\x0emembers_invite\x18\v \x01(\bR\rmembersInvite\x12\x14\n" +
+	"\x05muted\x18\f \x01(\bR\x05muted\x12\x18\n" +
+	"\amembers\x18\r \x01(\rR\amembers\x12\x18\n" +
+	"\aversion\x18\x0e \x01(\x04R\aversion\x12'\n" +
+	"\x0fmembers_version\x18\x0f \x01(\x04R\x0emembersVersion\x12\x1d\n" +
+	"\n" +
+	"created_ms\x18\x10 \x01(\x03R\tcreatedMs\x12#\n" +
+	"\rdissolved_seq\x18\x11 \x01(\x04R\fdissolvedSeq\"3\n" +
+	"\tAttribute\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\"\x98\x01\n" +
+	"\x06Member\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\x12#\n" +
+	"\x04role\x18\x02 \x01(\x0e2\x0f.godwit.v1.RoleR\x04role\x12\x12\n" +
+	"\x04nick\x18\x03 \x01(\tR\x04nick\x12$\n" +
+	"\x0emuted_until_ms\x18\x04 \x01(\x03R\fmutedUntilMs\x12\x1b\n" +
+	"\tjoined_ms\x18\x05 \x01(\x03R\bjoinedMs\"\xb5\x05\n" +
+	"\fGroupRequest\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\tR\fconversation\x120\n" +
+	"\x06create\x18\x02 \x01(\v2\x16.godwit.v1.CreateGroupH\x00R\x06create\x12$\n" +
+	"\x03add\x18\x03 \x01(\v2\x10.godwit.v1.UsersH\x00R\x03add\x12*\n" +
+	"\x06invite\x18\x04 \x01(\v2\x10.godwit.v1.UsersH\x00R\x06invite\x12%\n" +
+	"\x04join\x18\x05 \x01(\v2\x0f.godwit.v1.JoinH\x00R\x04join\x12,\n" +
+	"\x06refuse\x18\x06 \x01(\v2\x12.godwit.v1.NothingH\x00R\x06refuse\x12(\n" +
+	"\x05admit\x18\a \x01(\v2\x10.godwit.v1.UsersH\x00R\x05admit\x12,\n" +
+	"\adecline\x18\b \x01(\v2\x10.godwit.v1.UsersH\x00R\adecline\x12*\n" +
+	"\x05leave\x18\t \x01(\v2\x12.godwit.v1.NothingH\x00R\x05leave\x12*\n" +
+	"\x06remove\x18\n" +
+	" \x01(\v2\x10.godwit.v1.UsersH\x00R\x06remove\x12(\n" +
+	"\x04role\x18\v \x01(\v2\x12.godwit.v1.SetRoleH\x00R\x04role\x12\x1c\n" +
+	"\btransfer\x18\f \x01(\tH\x00R\btransfer\x120\n" +
+	"\x06change\x18\r \x01(\v2\x16.godwit.v1.ChangeGroupH\x00R\x06change\x12,\n" +
+	"\x04mute\x18\x0e \x01(\v2\x16.godwit.v1.MuteMembersH\x00R\x04mute\x12\x14\n" +
+	"\x04nick\x18\x0f \x01(\tH\x00R\x04nick\x120\n" +
+	"\bdissolve\x18\x10 \x01(\v2\x12.godwit.v1.NothingH\x00R\bdissolveB\b\n" +
+	"\x06action\"\t\n" +
+	"\aNothing\"\x1d\n" +
+	"\x05Users\x12\x14\n" +
+	"\x05users\x18\x01 \x03(\tR\x05users\"\x1a\n" +
+	"\x04Join\x12\x12\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\"\xea\x02\n" +
+	"\vCreateGroup\x12\x1b\n" +
+	"\tclient_id\x18\x01 \x01(\tR\bclientId\x12(\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x14.godwit.v1.GroupKindR\x04kind\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x16\n" +
+	"\x06avatar\x18\x04 \x01(\tR\x06avatar\x12\x16\n" +
+	"\x06notice\x18\x05 \x01(\tR\x06notice\x124\n" +
+	"\n" +
+	"attributes\x18\x06 \x03(\v2\x14.godwit.v1.AttributeR\n" +
+	"attributes\x12)\n" +
+	"\x04join\x18\a \x01(\x0e2\x15.godwit.v1.JoinPolicyR\x04join\x122\n" +
+	"\ahistory\x18\b \x01(\x0e2\x18.godwit.v1.HistoryPolicyR\ahistory\x12%\n" +
+	"\x0emembers_invite\x18\t \x01(\bR\rmembersInvite\x12\x14\n" +
+	"\x05users\x18\n" +
+	" \x03(\tR\x05users\"\xb6\x03\n" +
+	"\vChangeGroup\x12\x17\n" +
+	"\x04name\x18\x01 \x01(\tH\x00R\x04name\x88\x01\x01\x12\x1b\n" +
+	"\x06avatar\x18\x02 \x01(\tH\x01R\x06avatar\x88\x01\x01\x12\x1b\n" +
+	"\x06notice\x18\x03 \x01(\tH\x02R\x06notice\x88\x01\x01\x124\n" +
+	"\n" +
+	"attributes\x18\x04 \x03(\v2\x14.godwit.v1.AttributeR\n" +
+	"attributes\x12.\n" +
+	"\x04join\x18\x05 \x01(\x0e2\x15.godwit.v1.JoinPolicyH\x03R\x04join\x88\x01\x01\x127\n" +
+	"\ahistory\x18\x06 \x01(\x0e2\x18.godwit.v1.HistoryPolicyH\x04R\ahistory\x88\x01\x01\x12*\n" +
+	"\x0emembers_invite\x18\a \x01(\bH\x05R\rmembersInvite\x88\x01\x01\x12\x19\n" +
+	"\x05muted\x18\b \x01(\bH\x06R\x05muted\x88\x01\x01\x12\x1d\n" +
+	"\n" +
+	"if_version\x18\t \x01(\x04R\tifVersionB\a\n" +
+	"\x05_nameB\t\n" +
+	"\a_avatarB\t\n" +
+	"\a_noticeB\a\n" +
+	"\x05_joinB\n" +
+	"\n" +
+	"\b_historyB\x11\n" +
+	"\x0f_members_inviteB\b\n" +
+	"\x06_muted\"D\n" +
+	"\aSetRole\x12\x14\n" +
+	"\x05users\x18\x01 \x03(\tR\x05users\x12#\n" +
+	"\x04role\x18\x02 \x01(\x0e2\x0f.godwit.v1.RoleR\x04role\">\n" +
+	"\vMuteMembers\x12\x14\n" +
+	"\x05users\x18\x01 \x03(\tR\x05users\x12\x19\n" +
+	"\buntil_ms\x18\x02 \x01(\x03R\auntilMs\"\x98\x01\n" +
+	"\aGrouped\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\tR\fconversation\x12\x10\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12&\n" +
+	"\x05group\x18\x03 \x01(\v2\x10.godwit.v1.GroupR\x05group\x12/\n" +
+	"\bstanding\x18\x04 \x01(\x0e2\x13.godwit.v1.StandingR\bstanding\"u\n" +
+	"\aMembers\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\tR\fconversation\x12\x14\n" +
+	"\x05after\x18\x02 \x01(\tR\x05after\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\rR\x05limit\x12\x1a\n" +
+	"\brequests\x18\x04 \x01(\bR\brequests\"v\n" +
+	"\n" +
+	"MemberList\x12+\n" +
+	"\amembers\x18\x01 \x03(\v2\x11.godwit.v1.MemberR\amembers\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\x12'\n" +
+	"\x0fmembers_version\x18\x03 \x01(\x04R\x0emembersVersion\"?\n" +
+	"\aReaders\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\tR\fconversation\x12\x10\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\"r\n" +
+	"\n" +
+	"ReaderList\x12\x12\n" +
+	"\x04read\x18\x01 \x01(\rR\x04read\x12\x1c\n" +
+	"\tdelivered\x18\x02 \x01(\rR\tdelivered\x12\x18\n" +
+	"\amembers\x18\x03 \x01(\rR\amembers\x12\x18\n" +
+	"\areaders\x18\x04 \x03(\tR\areaders\"~\n" +
+	"\bReactors\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\tR\fconversation\x12\x10\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\x12\x14\n" +
+	"\x05after\x18\x04 \x01(\tR\x05after\x12\x14\n" +
+	"\x05limit\x18\x05 \x01(\rR\x05limit\"7\n" +
+	"\vReactorList\x12\x14\n" +
+	"\x05users\x18\x01 \x03(\tR\x05users\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"\x94\x04\n" +
+	"\n" +
+	"Membership\x12#\n" +
+	"\x04role\x18\x01 \x01(\x0e2\x0f.godwit.v1.RoleR\x04role\x12/\n" +
+	"\bstanding\x18\x02 \x01(\x0e2\x13.godwit.v1.StandingR\bstanding\x12\x19\n" +
+	"\bfrom_seq\x18\x03 \x01(\x04R\afromSeq\x12\x1b\n" +
+	"\tuntil_seq\x18\x04 \x01(\x04R\buntilSeq\x12$\n" +
+	"\x0emuted_until_ms\x18\x05 \x01(\x03R\fmutedUntilMs\x12\x12\n" +
+	"\x04nick\x18\x06 \x01(\tR\x04nick\x12\x1b\n" +
+	"\tjoined_ms\x18\a \x01(\x03R\bjoinedMs\x12\x1d\n" +
+	"\n" +
+	"invited_by\x18\b \x01(\tR\tinvitedBy\x12\x1f\n" +
+	"\vcleared_seq\x18\t \x01(\x04R\n" +
+	"clearedSeq\x12/\n" +
+	"\bsettings\x18\n" +
+	" \x01(\v2\x13.godwit.v1.SettingsR\bsettings\x121\n" +
+	"\acontact\x18\v \x01(\x0e2\x17.godwit.v1.ContactStateR\acontact\x12\x18\n" +
+	"\ablocked\x18\f \x01(\bR\ablocked\x12\x16\n" +
+	"\x06remark\x18\r \x01(\tR\x06remark\x12\x1d\n" +
+	"\n" +
+	"contact_ms\x18\x0e \x01(\x03R\tcontactMs\x12,\n" +
+	"\aaccount\x18\x0f \x01(\v2\x12.godwit.v1.AccountR\aaccount\"\xce\x01\n" +
+	"\bSettings\x12\x1b\n" +
+	"\tpinned_ms\x18\x01 \x01(\x03R\bpinnedMs\x12\x14\n" +
+	"\x05muted\x18\x02 \x01(\bR\x05muted\x12\x1a\n" +
+	"\barchived\x18\x03 \x01(\bR\barchived\x12\x14\n" +
+	"\x05draft\x18\x04 \x01(\tR\x05draft\x12\x19\n" +
+	"\bdraft_ms\x18\x05 \x01(\x03R\adraftMs\x12#\n" +
+	"\rmarked_unread\x18\x06 \x01(\bR\fmarkedUnread\x12\x1d\n" +
+	"\n" +
+	"hidden_seq\x18\a \x01(\x04R\thiddenSeq\"\xb5\x02\n" +
+	"\vSetSettings\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\tR\fconversation\x12\x1b\n" +
+	"\x06pinned\x18\x02 \x01(\bH\x00R\x06pinned\x88\x01\x01\x12\x19\n" +
+	"\x05muted\x18\x03 \x01(\bH\x01R\x05muted\x88\x01\x01\x12\x1f\n" +
+	"\barchived\x18\x04 \x01(\bH\x02R\barchived\x88\x01\x01\x12\x19\n" +
+	"\x05draft\x18\x05 \x01(\tH\x03R\x05draft\x88\x01\x01\x12(\n" +
+	"\rmarked_unread\x18\x06 \x01(\bH\x04R\fmarkedUnread\x88\x01\x01\x12\x1b\n" +
+	"\x06hidden\x18\a \x01(\bH\x05R\x06hidden\x88\x01\x01B\t\n" +
+	"\a_pinnedB\b\n" +
+	"\x06_mutedB\v\n" +
+	"\t_archivedB\b\n" +
+	"\x06_draftB\x10\n" +
+	"\x0e_marked_unreadB\t\n" +
+	"\a_hidden\"6\n" +
+	"\x03Set\x12/\n" +
+	"\bsettings\x18\x01 \x01(\v2\x13.godwit.v1.SettingsR\bsettings\"]\n" +
+	"\x06Delete\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\tR\fconversation\x12\x12\n" +
+	"\x04seqs\x18\x02 \x03(\x04R\x04seqs\x12\x1b\n" +
+	"\tclear_seq\x18\x03 \x01(\x04R\bclearSeq\"*\n" +
+	"\aDeleted\x12\x1f\n" +
+	"\vcleared_seq\x18\x01 \x01(\x04R\n" +
+	"clearedSeq\"j\n" +
+	"\x0eContactRequest\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\x120\n" +
+	"\x06action\x18\x02 \x01(\x0e2\x18.godwit.v1.ContactActionR\x06action\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\"9\n" +
+	"\tContacted\x12,\n" +
+	"\acontact\x18\x01 \x01(\v2\x12.godwit.v1.ContactR\acontact\"\x97\x01\n" +
+	"\aContact\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\x12-\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x17.godwit.v1.ContactStateR\x05state\x12\x18\n" +
+	"\ablocked\x18\x03 \x01(\bR\ablocked\x12\x16\n" +
+	"\x06remark\x18\x04 \x01(\tR\x06remark\x12\x17\n" +
+	"\atime_ms\x18\x05 \x01(\x03R\x06timeMs\"6\n" +
+	"\bContacts\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\tR\x05after\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\"Q\n" +
+	"\vContactList\x12.\n" +
+	"\bcontacts\x18\x01 \x03(\v2\x12.godwit.v1.ContactR\bcontacts\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\":\n" +
+	"\aAccount\x12/\n" +
+	"\bpresence\x18\x01 \x01(\x0e2\x13.godwit.v1.AudienceR\bpresence\"O\n" +
+	"\n" +
+	"SetAccount\x124\n" +
+	"\bpresence\x18\x01 \x01(\x0e2\x13.godwit.v1.AudienceH\x00R\bpresence\x88\x01\x01B\v\n" +
+	"\t_presence\"9\n" +
+	"\tAccounted\x12,\n" +
+	"\aaccount\x18\x01 \x01(\v2\x12.godwit.v1.AccountR\aaccount\"j\n" +
 	"\x04Mark\x12\"\n" +
 	"\fconversation\x18\x01 \x01(\tR\fconversation\x12\x19\n" +
 	"\bread_seq\x18\x02 \x01(\x04R\areadSeq\x12#\n" +
@@ -1882,7 +6688,48 @@ const file_im_proto_rawDesc = "" +
 	"\x03Who\x12\x14\n" +
 	"\x05users\x18\x01 \x03(\tR\x05users\"!\n" +
 	"\aPresent\x12\x16\n" +
-	"\x06online\x18\x01 \x03(\tR\x06online*\x87\x06\n" +
+	"\x06online\x18\x01 \x03(\tR\x06online\"=\n" +
+	"\tSubscribe\x12\x14\n" +
+	"\x05users\x18\x01 \x03(\tR\x05users\x12\x1a\n" +
+	"\bcontacts\x18\x02 \x01(\bR\bcontacts\"?\n" +
+	"\n" +
+	"Subscribed\x121\n" +
+	"\tpresences\x18\x01 \x03(\v2\x13.godwit.v1.PresenceR\tpresences\"^\n" +
+	"\bPresence\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\x12\x1c\n" +
+	"\tplatforms\x18\x02 \x03(\tR\tplatforms\x12 \n" +
+	"\flast_seen_ms\x18\x03 \x01(\x03R\n" +
+	"lastSeenMs\"\x80\x01\n" +
+	"\x06Signal\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\tR\fconversation\x12\x12\n" +
+	"\x04user\x18\x02 \x01(\tR\x04user\x12\x16\n" +
+	"\x06device\x18\x03 \x01(\tR\x06device\x12\x12\n" +
+	"\x04type\x18\x04 \x01(\tR\x04type\x12\x12\n" +
+	"\x04body\x18\x05 \x01(\fR\x04body\"%\n" +
+	"\tSignalled\x12\x18\n" +
+	"\areached\x18\x01 \x01(\bR\areached\"\xa1\x01\n" +
+	"\n" +
+	"SignalFrom\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\tR\fconversation\x12\x16\n" +
+	"\x06sender\x18\x02 \x01(\tR\x06sender\x12\x16\n" +
+	"\x06device\x18\x03 \x01(\tR\x06device\x12\x12\n" +
+	"\x04type\x18\x04 \x01(\tR\x04type\x12\x12\n" +
+	"\x04body\x18\x05 \x01(\fR\x04body\x12\x17\n" +
+	"\atime_ms\x18\x06 \x01(\x03R\x06timeMs\"\t\n" +
+	"\aDevices\"9\n" +
+	"\n" +
+	"DeviceList\x12+\n" +
+	"\adevices\x18\x01 \x03(\v2\x11.godwit.v1.DeviceR\adevices\"\x8b\x01\n" +
+	"\x06Device\x12\x16\n" +
+	"\x06device\x18\x01 \x01(\tR\x06device\x12\x1a\n" +
+	"\bplatform\x18\x02 \x01(\tR\bplatform\x12\x16\n" +
+	"\x06client\x18\x03 \x01(\tR\x06client\x12!\n" +
+	"\fconnected_ms\x18\x04 \x01(\x03R\vconnectedMs\x12\x12\n" +
+	"\x04self\x18\x05 \x01(\bR\x04self\"\x1d\n" +
+	"\x03End\x12\x16\n" +
+	"\x06device\x18\x01 \x01(\tR\x06device\"\x1d\n" +
+	"\x05Ended\x12\x14\n" +
+	"\x05found\x18\x01 \x01(\bR\x05found*\x95\t\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eCODE_BAD_FRAME\x10\x01\x12\x18\n" +
@@ -1902,7 +6749,8 @@ const file_im_proto_rawDesc = "" +
 	"\x15CODE_TOO_MANY_DEVICES\x10\x1f\x12\x1a\n" +
 	"\x16CODE_HEARTBEAT_TIMEOUT\x10 \x12\x16\n" +
 	"\x12CODE_SLOW_CONSUMER\x10!\x12\x11\n" +
-	"\rCODE_DRAINING\x10\"\x12\r\n" +
+	"\rCODE_DRAINING\x10\"\x12\x15\n" +
+	"\x11CODE_DEVICE_ENDED\x10#\x12\r\n" +
 	"\tCODE_BUSY\x10(\x12\x15\n" +
 	"\x11CODE_RATE_LIMITED\x10)\x12\x1d\n" +
 	"\x19CODE_TOO_MANY_CONNECTIONS\x10*\x12\x1b\n" +
@@ -1914,12 +6762,113 @@ const file_im_proto_rawDesc = "" +
 	"\x11CODE_NOT_A_MEMBER\x10?\x12\x19\n" +
 	"\x15CODE_SEQ_OUT_OF_RANGE\x10@\x12\x19\n" +
 	"\x15CODE_CLIENT_ID_REUSED\x10A\x12\x13\n" +
-	"\x0fCODE_BAD_CURSOR\x10B\x12\x11\n" +
-	"\rCODE_INTERNAL\x10Z*<\n" +
+	"\x0fCODE_BAD_CURSOR\x10B\x12\x14\n" +
+	"\x10CODE_NOT_ALLOWED\x10C\x12\x0e\n" +
+	"\n" +
+	"CODE_MUTED\x10D\x12\x11\n" +
+	"\rCODE_TOO_LATE\x10E\x12\x12\n" +
+	"\x0eCODE_NOT_FOUND\x10F\x12\x10\n" +
+	"\fCODE_BLOCKED\x10G\x12\x18\n" +
+	"\x14CODE_GROUP_TOO_LARGE\x10H\x12\x19\n" +
+	"\x15CODE_TOO_MANY_MEMBERS\x10I\x12\x18\n" +
+	"\x14CODE_TOO_MANY_GROUPS\x10J\x12\x18\n" +
+	"\x14CODE_TOO_MANY_ADMINS\x10K\x12\x1a\n" +
+	"\x16CODE_TOO_MANY_MENTIONS\x10L\x12\x1c\n" +
+	"\x18CODE_TOO_MANY_ATTRIBUTES\x10M\x12\x1b\n" +
+	"\x17CODE_TOO_MANY_REACTIONS\x10N\x12\x1a\n" +
+	"\x16CODE_TOO_MANY_CONTACTS\x10O\x12\x1f\n" +
+	"\x1bCODE_TOO_MANY_SUBSCRIPTIONS\x10P\x12\x19\n" +
+	"\x15CODE_TOO_MANY_DELETED\x10Q\x12\x11\n" +
+	"\rCODE_INTERNAL\x10Z*\x90\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tKIND_TEXT\x10\x01\x12\x0f\n" +
-	"\vKIND_CUSTOM\x10\x02B)Z'github.com/godwit-im/godwit/protocol/pbb\x06proto3"
+	"\vKIND_CUSTOM\x10\x02\x12\x0e\n" +
+	"\n" +
+	"KIND_MEDIA\x10\x03\x12\x0f\n" +
+	"\vKIND_NOTICE\x10\x04\x12\r\n" +
+	"\tKIND_EDIT\x10\x10\x12\x0f\n" +
+	"\vKIND_RECALL\x10\x11\x12\x11\n" +
+	"\rKIND_REACTION\x10\x12*z\n" +
+	"\fMessageState\x12\x18\n" +
+	"\x14MESSAGE_STATE_NORMAL\x10\x00\x12\x1a\n" +
+	"\x16MESSAGE_STATE_RECALLED\x10\x01\x12\x19\n" +
+	"\x15MESSAGE_STATE_EXPIRED\x10\x02\x12\x19\n" +
+	"\x15MESSAGE_STATE_DELETED\x10\x03*M\n" +
+	"\x04Flag\x12\r\n" +
+	"\tFLAG_NONE\x10\x00\x12\x12\n" +
+	"\x0eFLAG_UNCOUNTED\x10\x01\x12\x11\n" +
+	"\rFLAG_UNPUSHED\x10\x02\x12\x0f\n" +
+	"\vFLAG_SILENT\x10\x04*\xe1\x04\n" +
+	"\n" +
+	"NoticeType\x12\x1b\n" +
+	"\x17NOTICE_TYPE_UNSPECIFIED\x10\x00\x12\x1d\n" +
+	"\x19NOTICE_TYPE_GROUP_CREATED\x10\x01\x12\x1d\n" +
+	"\x19NOTICE_TYPE_MEMBERS_ADDED\x10\x02\x12\x1e\n" +
+	"\x1aNOTICE_TYPE_MEMBERS_JOINED\x10\x03\x12\x1b\n" +
+	"\x17NOTICE_TYPE_MEMBER_LEFT\x10\x04\x12\x1f\n" +
+	"\x1bNOTICE_TYPE_MEMBERS_REMOVED\x10\x05\x12\x1c\n" +
+	"\x18NOTICE_TYPE_ROLE_CHANGED\x10\x06\x12\x1d\n" +
+	"\x19NOTICE_TYPE_OWNER_CHANGED\x10\a\x12\x1d\n" +
+	"\x19NOTICE_TYPE_GROUP_CHANGED\x10\b\x12\x1d\n" +
+	"\x19NOTICE_TYPE_MEMBERS_MUTED\x10\t\x12\x1c\n" +
+	"\x18NOTICE_TYPE_NICK_CHANGED\x10\n" +
+	"\x12\x1f\n" +
+	"\x1bNOTICE_TYPE_GROUP_DISSOLVED\x10\v\x12!\n" +
+	"\x1dNOTICE_TYPE_CONTACT_REQUESTED\x10 \x12 \n" +
+	"\x1cNOTICE_TYPE_CONTACT_ACCEPTED\x10!\x12\x1f\n" +
+	"\x1bNOTICE_TYPE_CONTACT_REFUSED\x10\"\x12\x1d\n" +
+	"\x19NOTICE_TYPE_GROUP_INVITED\x10#\x12\x1e\n" +
+	"\x1aNOTICE_TYPE_JOIN_REQUESTED\x10$\x12\x1d\n" +
+	"\x19NOTICE_TYPE_JOIN_ACCEPTED\x10%\x12\x1c\n" +
+	"\x18NOTICE_TYPE_JOIN_REFUSED\x10&*M\n" +
+	"\x04Role\x12\x14\n" +
+	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vROLE_MEMBER\x10\x01\x12\x0e\n" +
+	"\n" +
+	"ROLE_ADMIN\x10\x02\x12\x0e\n" +
+	"\n" +
+	"ROLE_OWNER\x10\x03*\x90\x01\n" +
+	"\bStanding\x12\x18\n" +
+	"\x14STANDING_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fSTANDING_ACTIVE\x10\x01\x12\x11\n" +
+	"\rSTANDING_LEFT\x10\x02\x12\x14\n" +
+	"\x10STANDING_REMOVED\x10\x03\x12\x14\n" +
+	"\x10STANDING_INVITED\x10\x04\x12\x16\n" +
+	"\x12STANDING_REQUESTED\x10\x05*W\n" +
+	"\tGroupKind\x12\x1a\n" +
+	"\x16GROUP_KIND_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10GROUP_KIND_GROUP\x10\x01\x12\x18\n" +
+	"\x14GROUP_KIND_BROADCAST\x10\x02*q\n" +
+	"\n" +
+	"JoinPolicy\x12\x1b\n" +
+	"\x17JOIN_POLICY_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12JOIN_POLICY_INVITE\x10\x01\x12\x18\n" +
+	"\x14JOIN_POLICY_APPROVAL\x10\x02\x12\x14\n" +
+	"\x10JOIN_POLICY_OPEN\x10\x03*e\n" +
+	"\rHistoryPolicy\x12\x1e\n" +
+	"\x1aHISTORY_POLICY_UNSPECIFIED\x10\x00\x12\x1c\n" +
+	"\x18HISTORY_POLICY_FROM_JOIN\x10\x01\x12\x16\n" +
+	"\x12HISTORY_POLICY_ALL\x10\x02*y\n" +
+	"\fContactState\x12\x16\n" +
+	"\x12CONTACT_STATE_NONE\x10\x00\x12\x1b\n" +
+	"\x17CONTACT_STATE_REQUESTED\x10\x01\x12\x19\n" +
+	"\x15CONTACT_STATE_PENDING\x10\x02\x12\x19\n" +
+	"\x15CONTACT_STATE_CONTACT\x10\x03*\xed\x01\n" +
+	"\rContactAction\x12\x1e\n" +
+	"\x1aCONTACT_ACTION_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16CONTACT_ACTION_REQUEST\x10\x01\x12\x19\n" +
+	"\x15CONTACT_ACTION_ACCEPT\x10\x02\x12\x19\n" +
+	"\x15CONTACT_ACTION_REFUSE\x10\x03\x12\x19\n" +
+	"\x15CONTACT_ACTION_REMOVE\x10\x04\x12\x19\n" +
+	"\x15CONTACT_ACTION_REMARK\x10\x05\x12\x18\n" +
+	"\x14CONTACT_ACTION_BLOCK\x10\x06\x12\x1a\n" +
+	"\x16CONTACT_ACTION_UNBLOCK\x10\a*h\n" +
+	"\bAudience\x12\x18\n" +
+	"\x14AUDIENCE_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fAUDIENCE_NOBODY\x10\x01\x12\x15\n" +
+	"\x11AUDIENCE_CONTACTS\x10\x02\x12\x16\n" +
+	"\x12AUDIENCE_EVERYBODY\x10\x03B)Z'github.com/godwit-im/godwit/protocol/pbb\x06proto3"
 
 var (
 	file_im_proto_rawDescOnce sync.Once
@@ -1933,47 +6882,160 @@ func file_im_proto_rawDescGZIP() []byte {
 	return file_im_proto_rawDescData
 }
 
-var file_im_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_im_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_im_proto_enumTypes = make([]protoimpl.EnumInfo, 13)
+var file_im_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
 var file_im_proto_goTypes = []any{
 	(Code)(0),                 // 0: godwit.v1.Code
 	(Kind)(0),                 // 1: godwit.v1.Kind
-	(*Connect)(nil),           // 2: godwit.v1.Connect
-	(*Connected)(nil),         // 3: godwit.v1.Connected
-	(*Renew)(nil),             // 4: godwit.v1.Renew
-	(*Renewed)(nil),           // 5: godwit.v1.Renewed
-	(*GoAway)(nil),            // 6: godwit.v1.GoAway
-	(*Error)(nil),             // 7: godwit.v1.Error
-	(*Message)(nil),           // 8: godwit.v1.Message
-	(*Send)(nil),              // 9: godwit.v1.Send
-	(*Sent)(nil),              // 10: godwit.v1.Sent
-	(*Pull)(nil),              // 11: godwit.v1.Pull
-	(*Pulled)(nil),            // 12: godwit.v1.Pulled
-	(*Sync)(nil),              // 13: godwit.v1.Sync
-	(*Synced)(nil),            // 14: godwit.v1.Synced
-	(*ConversationState)(nil), // 15: godwit.v1.ConversationState
-	(*Mark)(nil),              // 16: godwit.v1.Mark
-	(*Marked)(nil),            // 17: godwit.v1.Marked
-	(*Receipt)(nil),           // 18: godwit.v1.Receipt
-	(*Heads)(nil),             // 19: godwit.v1.Heads
-	(*Head)(nil),              // 20: godwit.v1.Head
-	(*Who)(nil),               // 21: godwit.v1.Who
-	(*Present)(nil),           // 22: godwit.v1.Present
+	(MessageState)(0),         // 2: godwit.v1.MessageState
+	(Flag)(0),                 // 3: godwit.v1.Flag
+	(NoticeType)(0),           // 4: godwit.v1.NoticeType
+	(Role)(0),                 // 5: godwit.v1.Role
+	(Standing)(0),             // 6: godwit.v1.Standing
+	(GroupKind)(0),            // 7: godwit.v1.GroupKind
+	(JoinPolicy)(0),           // 8: godwit.v1.JoinPolicy
+	(HistoryPolicy)(0),        // 9: godwit.v1.HistoryPolicy
+	(ContactState)(0),         // 10: godwit.v1.ContactState
+	(ContactAction)(0),        // 11: godwit.v1.ContactAction
+	(Audience)(0),             // 12: godwit.v1.Audience
+	(*Connect)(nil),           // 13: godwit.v1.Connect
+	(*Connected)(nil),         // 14: godwit.v1.Connected
+	(*Renew)(nil),             // 15: godwit.v1.Renew
+	(*Renewed)(nil),           // 16: godwit.v1.Renewed
+	(*GoAway)(nil),            // 17: godwit.v1.GoAway
+	(*Error)(nil),             // 18: godwit.v1.Error
+	(*Message)(nil),           // 19: godwit.v1.Message
+	(*Reaction)(nil),          // 20: godwit.v1.Reaction
+	(*Media)(nil),             // 21: godwit.v1.Media
+	(*Notice)(nil),            // 22: godwit.v1.Notice
+	(*Send)(nil),              // 23: godwit.v1.Send
+	(*Sent)(nil),              // 24: godwit.v1.Sent
+	(*Pull)(nil),              // 25: godwit.v1.Pull
+	(*Pulled)(nil),            // 26: godwit.v1.Pulled
+	(*Sync)(nil),              // 27: godwit.v1.Sync
+	(*Synced)(nil),            // 28: godwit.v1.Synced
+	(*ConversationState)(nil), // 29: godwit.v1.ConversationState
+	(*Info)(nil),              // 30: godwit.v1.Info
+	(*Informed)(nil),          // 31: godwit.v1.Informed
+	(*State)(nil),             // 32: godwit.v1.State
+	(*Group)(nil),             // 33: godwit.v1.Group
+	(*Attribute)(nil),         // 34: godwit.v1.Attribute
+	(*Member)(nil),            // 35: godwit.v1.Member
+	(*GroupRequest)(nil),      // 36: godwit.v1.GroupRequest
+	(*Nothing)(nil),           // 37: godwit.v1.Nothing
+	(*Users)(nil),             // 38: godwit.v1.Users
+	(*Join)(nil),              // 39: godwit.v1.Join
+	(*CreateGroup)(nil),       // 40: godwit.v1.CreateGroup
+	(*ChangeGroup)(nil),       // 41: godwit.v1.ChangeGroup
+	(*SetRole)(nil),           // 42: godwit.v1.SetRole
+	(*MuteMembers)(nil),       // 43: godwit.v1.MuteMembers
+	(*Grouped)(nil),           // 44: godwit.v1.Grouped
+	(*Members)(nil),           // 45: godwit.v1.Members
+	(*MemberList)(nil),        // 46: godwit.v1.MemberList
+	(*Readers)(nil),           // 47: godwit.v1.Readers
+	(*ReaderList)(nil),        // 48: godwit.v1.ReaderList
+	(*Reactors)(nil),          // 49: godwit.v1.Reactors
+	(*ReactorList)(nil),       // 50: godwit.v1.ReactorList
+	(*Membership)(nil),        // 51: godwit.v1.Membership
+	(*Settings)(nil),          // 52: godwit.v1.Settings
+	(*SetSettings)(nil),       // 53: godwit.v1.SetSettings
+	(*Set)(nil),               // 54: godwit.v1.Set
+	(*Delete)(nil),            // 55: godwit.v1.Delete
+	(*Deleted)(nil),           // 56: godwit.v1.Deleted
+	(*ContactRequest)(nil),    // 57: godwit.v1.ContactRequest
+	(*Contacted)(nil),         // 58: godwit.v1.Contacted
+	(*Contact)(nil),           // 59: godwit.v1.Contact
+	(*Contacts)(nil),          // 60: godwit.v1.Contacts
+	(*ContactList)(nil),       // 61: godwit.v1.ContactList
+	(*Account)(nil),           // 62: godwit.v1.Account
+	(*SetAccount)(nil),        // 63: godwit.v1.SetAccount
+	(*Accounted)(nil),         // 64: godwit.v1.Accounted
+	(*Mark)(nil),              // 65: godwit.v1.Mark
+	(*Marked)(nil),            // 66: godwit.v1.Marked
+	(*Receipt)(nil),           // 67: godwit.v1.Receipt
+	(*Heads)(nil),             // 68: godwit.v1.Heads
+	(*Head)(nil),              // 69: godwit.v1.Head
+	(*Who)(nil),               // 70: godwit.v1.Who
+	(*Present)(nil),           // 71: godwit.v1.Present
+	(*Subscribe)(nil),         // 72: godwit.v1.Subscribe
+	(*Subscribed)(nil),        // 73: godwit.v1.Subscribed
+	(*Presence)(nil),          // 74: godwit.v1.Presence
+	(*Signal)(nil),            // 75: godwit.v1.Signal
+	(*Signalled)(nil),         // 76: godwit.v1.Signalled
+	(*SignalFrom)(nil),        // 77: godwit.v1.SignalFrom
+	(*Devices)(nil),           // 78: godwit.v1.Devices
+	(*DeviceList)(nil),        // 79: godwit.v1.DeviceList
+	(*Device)(nil),            // 80: godwit.v1.Device
+	(*End)(nil),               // 81: godwit.v1.End
+	(*Ended)(nil),             // 82: godwit.v1.Ended
 }
 var file_im_proto_depIdxs = []int32{
 	0,  // 0: godwit.v1.GoAway.code:type_name -> godwit.v1.Code
 	0,  // 1: godwit.v1.Error.code:type_name -> godwit.v1.Code
 	1,  // 2: godwit.v1.Message.kind:type_name -> godwit.v1.Kind
-	1,  // 3: godwit.v1.Send.kind:type_name -> godwit.v1.Kind
-	8,  // 4: godwit.v1.Pulled.messages:type_name -> godwit.v1.Message
-	15, // 5: godwit.v1.Synced.conversations:type_name -> godwit.v1.ConversationState
-	8,  // 6: godwit.v1.ConversationState.last:type_name -> godwit.v1.Message
-	20, // 7: godwit.v1.Heads.heads:type_name -> godwit.v1.Head
-	8,  // [8:8] is the sub-list for method output_type
-	8,  // [8:8] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	2,  // 3: godwit.v1.Message.state:type_name -> godwit.v1.MessageState
+	20, // 4: godwit.v1.Message.reactions:type_name -> godwit.v1.Reaction
+	4,  // 5: godwit.v1.Notice.type:type_name -> godwit.v1.NoticeType
+	33, // 6: godwit.v1.Notice.group:type_name -> godwit.v1.Group
+	35, // 7: godwit.v1.Notice.member:type_name -> godwit.v1.Member
+	1,  // 8: godwit.v1.Send.kind:type_name -> godwit.v1.Kind
+	19, // 9: godwit.v1.Pulled.messages:type_name -> godwit.v1.Message
+	29, // 10: godwit.v1.Synced.conversations:type_name -> godwit.v1.ConversationState
+	19, // 11: godwit.v1.ConversationState.last:type_name -> godwit.v1.Message
+	51, // 12: godwit.v1.ConversationState.membership:type_name -> godwit.v1.Membership
+	33, // 13: godwit.v1.ConversationState.group:type_name -> godwit.v1.Group
+	29, // 14: godwit.v1.Informed.state:type_name -> godwit.v1.ConversationState
+	29, // 15: godwit.v1.State.state:type_name -> godwit.v1.ConversationState
+	7,  // 16: godwit.v1.Group.kind:type_name -> godwit.v1.GroupKind
+	34, // 17: godwit.v1.Group.attributes:type_name -> godwit.v1.Attribute
+	8,  // 18: godwit.v1.Group.join:type_name -> godwit.v1.JoinPolicy
+	9,  // 19: godwit.v1.Group.history:type_name -> godwit.v1.HistoryPolicy
+	5,  // 20: godwit.v1.Member.role:type_name -> godwit.v1.Role
+	40, // 21: godwit.v1.GroupRequest.create:type_name -> godwit.v1.CreateGroup
+	38, // 22: godwit.v1.GroupRequest.add:type_name -> godwit.v1.Users
+	38, // 23: godwit.v1.GroupRequest.invite:type_name -> godwit.v1.Users
+	39, // 24: godwit.v1.GroupRequest.join:type_name -> godwit.v1.Join
+	37, // 25: godwit.v1.GroupRequest.refuse:type_name -> godwit.v1.Nothing
+	38, // 26: godwit.v1.GroupRequest.admit:type_name -> godwit.v1.Users
+	38, // 27: godwit.v1.GroupRequest.decline:type_name -> godwit.v1.Users
+	37, // 28: godwit.v1.GroupRequest.leave:type_name -> godwit.v1.Nothing
+	38, // 29: godwit.v1.GroupRequest.remove:type_name -> godwit.v1.Users
+	42, // 30: godwit.v1.GroupRequest.role:type_name -> godwit.v1.SetRole
+	41, // 31: godwit.v1.GroupRequest.change:type_name -> godwit.v1.ChangeGroup
+	43, // 32: godwit.v1.GroupRequest.mute:type_name -> godwit.v1.MuteMembers
+	37, // 33: godwit.v1.GroupRequest.dissolve:type_name -> godwit.v1.Nothing
+	7,  // 34: godwit.v1.CreateGroup.kind:type_name -> godwit.v1.GroupKind
+	34, // 35: godwit.v1.CreateGroup.attributes:type_name -> godwit.v1.Attribute
+	8,  // 36: godwit.v1.CreateGroup.join:type_name -> godwit.v1.JoinPolicy
+	9,  // 37: godwit.v1.CreateGroup.history:type_name -> godwit.v1.HistoryPolicy
+	34, // 38: godwit.v1.ChangeGroup.attributes:type_name -> godwit.v1.Attribute
+	8,  // 39: godwit.v1.ChangeGroup.join:type_name -> godwit.v1.JoinPolicy
+	9,  // 40: godwit.v1.ChangeGroup.history:type_name -> godwit.v1.HistoryPolicy
+	5,  // 41: godwit.v1.SetRole.role:type_name -> godwit.v1.Role
+	33, // 42: godwit.v1.Grouped.group:type_name -> godwit.v1.Group
+	6,  // 43: godwit.v1.Grouped.standing:type_name -> godwit.v1.Standing
+	35, // 44: godwit.v1.MemberList.members:type_name -> godwit.v1.Member
+	5,  // 45: godwit.v1.Membership.role:type_name -> godwit.v1.Role
+	6,  // 46: godwit.v1.Membership.standing:type_name -> godwit.v1.Standing
+	52, // 47: godwit.v1.Membership.settings:type_name -> godwit.v1.Settings
+	10, // 48: godwit.v1.Membership.contact:type_name -> godwit.v1.ContactState
+	62, // 49: godwit.v1.Membership.account:type_name -> godwit.v1.Account
+	52, // 50: godwit.v1.Set.settings:type_name -> godwit.v1.Settings
+	11, // 51: godwit.v1.ContactRequest.action:type_name -> godwit.v1.ContactAction
+	59, // 52: godwit.v1.Contacted.contact:type_name -> godwit.v1.Contact
+	10, // 53: godwit.v1.Contact.state:type_name -> godwit.v1.ContactState
+	59, // 54: godwit.v1.ContactList.contacts:type_name -> godwit.v1.Contact
+	12, // 55: godwit.v1.Account.presence:type_name -> godwit.v1.Audience
+	12, // 56: godwit.v1.SetAccount.presence:type_name -> godwit.v1.Audience
+	62, // 57: godwit.v1.Accounted.account:type_name -> godwit.v1.Account
+	69, // 58: godwit.v1.Heads.heads:type_name -> godwit.v1.Head
+	74, // 59: godwit.v1.Subscribed.presences:type_name -> godwit.v1.Presence
+	80, // 60: godwit.v1.DeviceList.devices:type_name -> godwit.v1.Device
+	61, // [61:61] is the sub-list for method output_type
+	61, // [61:61] is the sub-list for method input_type
+	61, // [61:61] is the sub-list for extension type_name
+	61, // [61:61] is the sub-list for extension extendee
+	0,  // [0:61] is the sub-list for field type_name
 }
 
 func init() { file_im_proto_init() }
@@ -1981,13 +7043,33 @@ func file_im_proto_init() {
 	if File_im_proto != nil {
 		return
 	}
+	file_im_proto_msgTypes[23].OneofWrappers = []any{
+		(*GroupRequest_Create)(nil),
+		(*GroupRequest_Add)(nil),
+		(*GroupRequest_Invite)(nil),
+		(*GroupRequest_Join)(nil),
+		(*GroupRequest_Refuse)(nil),
+		(*GroupRequest_Admit)(nil),
+		(*GroupRequest_Decline)(nil),
+		(*GroupRequest_Leave)(nil),
+		(*GroupRequest_Remove)(nil),
+		(*GroupRequest_Role)(nil),
+		(*GroupRequest_Transfer)(nil),
+		(*GroupRequest_Change)(nil),
+		(*GroupRequest_Mute)(nil),
+		(*GroupRequest_Nick)(nil),
+		(*GroupRequest_Dissolve)(nil),
+	}
+	file_im_proto_msgTypes[28].OneofWrappers = []any{}
+	file_im_proto_msgTypes[40].OneofWrappers = []any{}
+	file_im_proto_msgTypes[50].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_im_proto_rawDesc), len(file_im_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   21,
+			NumEnums:      13,
+			NumMessages:   70,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
