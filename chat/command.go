@@ -13,9 +13,20 @@ type Op uint8
 
 // The operations.
 const (
-	OpSend Op = 1 // append a message
-	OpMark Op = 2 // move a member's cursors forward
-	OpTrim Op = 3 // remove the messages below a seq
+	OpSend     Op = 1 // append a message
+	OpMark     Op = 2 // move a member's cursors forward
+	OpTrim     Op = 3 // remove the messages below a seq
+	OpGroup    Op = 4 // do something with a group
+	OpSettings Op = 5 // change how a conversation is shown to a user
+	OpDelete   Op = 6 // delete messages for a user
+	OpContact  Op = 7 // change what the other user of a direct conversation is to a user
+	OpAccount  Op = 8 // change a user's own choices
+	OpSeen     Op = 9 // note when a user was online last
+
+	// The log's own.
+	OpNotify Op = 10 // append a notice to a system conversation, for a command of another partition
+	OpForget Op = 11 // that notice is there; it need not be kept any longer
+	OpExpire Op = 12 // turn a message whose time is over into a tombstone
 )
 
 // Command is one entry of a partition's log. It holds everything that may vary
@@ -26,7 +37,7 @@ type Command struct {
 	Conversation string
 	User         string // who asks; "" for OpTrim
 
-	// TimeMs (Unix milliseconds) and MessageID (OpSend only) are filled in by
+	// TimeMs (Unix milliseconds) and MessageID (where one may be needed) are filled in by
 	// the Log when it takes the command on.
 	TimeMs    int64
 	MessageID uint64
@@ -36,6 +47,40 @@ type Command struct {
 	Kind        pb.Kind
 	ContentType string
 	Body        []byte
+
+	// And, as in pb.Send.
+	ReplySeq   uint64
+	Mentions   []string
+	MentionAll bool
+	TTLMs      int64
+	Flags      uint32
+	Target     uint64
+	Remove     bool
+
+	// The request of OpGroup, OpSettings, OpDelete, OpContact, OpAccount. It must
+	// not change.
+	Group    *pb.GroupRequest
+	Settings *pb.SetSettings
+	Delete   *pb.Delete
+	Contact  *pb.ContactRequest
+	Account  *pb.SetAccount
+
+	// Full names those of the users whom the command would bring into a group,
+	// or to another contact, who have as many as they may have. To find out
+	// takes a look at all partitions, so the submitter does.
+	Full []string
+	// Rules are the limits and policies that hold. The Log sets them.
+	Rules *Rules
+
+	// OpNotify: the notice, with ClientID as its client message id. OpForget:
+	// the index of the command that wanted it, and which of its notices it was.
+	Notice   *pb.Notice
+	Index    uint64
+	FollowUp int
+
+	// OpExpire: which message. OpSeen: when, in Unix milliseconds.
+	Seq    uint64
+	SeenMs int64
 
 	// OpMark, as in pb.Mark.
 	ReadSeq      uint64
@@ -62,6 +107,20 @@ type Result struct {
 	DeliveredSeq uint64
 	Unread       uint64
 
+	// OpGroup: the group as it is now, Seq is the notice's, and, for who joins,
+	// how they stand. Like all that follows it may be shared and must not be
+	// changed.
+	Group    *pb.Group
+	Standing pb.Standing
+	// OpSettings.
+	Settings *pb.Settings
+	// OpDelete.
+	ClearedSeq uint64
+	// OpContact.
+	Contact *pb.Contact
+	// OpAccount.
+	Account *pb.Account
+
 	// OpTrim: how many messages went. Fewer than asked for means that the
 	// command was cut short to keep the writer free: trim again.
 	Removed int
@@ -72,8 +131,13 @@ type EffectKind uint8
 
 // The kinds of effect.
 const (
-	EffectMessage EffectKind = 1 // a message was stored
-	EffectReceipt EffectKind = 2 // a member's cursors moved
+	EffectMessage  EffectKind = 1 // a message was stored
+	EffectReceipt  EffectKind = 2 // a member's cursors moved
+	EffectState    EffectKind = 3 // a user's own row of a conversation changed
+	EffectJoined   EffectKind = 4 // users became members of a group
+	EffectLeft     EffectKind = 5 // users are no members any more
+	EffectDissolve EffectKind = 6 // a group ended: nobody is a member any more
+	EffectFollowUp EffectKind = 7 // a notice is to be put into another conversation
 )
 
 // Effect is something that others must learn of, once it is durable. Effects
@@ -83,11 +147,23 @@ type Effect struct {
 	Kind         EffectKind
 	Conversation string
 	Users        []string // who must learn of it, the one who caused it too
+	// Group: all members of the group, the conversation, must learn of it, and
+	// Users is empty.
+	Group bool
 
-	// EffectMessage. Frame is the whole MESSAGE frame, header and all. Its body
-	// is the stored encoding; it is shared by all who get it and never changed.
+	// EffectMessage, EffectState. Frame is the whole frame, MESSAGE or STATE,
+	// header and all. The body of a MESSAGE is the stored encoding. It is shared
+	// by all who get it and never changed.
 	Seq   uint64
 	Frame []byte
+
+	// EffectFollowUp: Conversation is the system conversation that gets Notice,
+	// and the rest names it: the command that wanted it was the one at Index in
+	// the partition of Source, another conversation.
+	Notice   *pb.Notice
+	Source   string
+	Index    uint64
+	FollowUp int
 
 	// EffectReceipt: whose cursors, and where they are.
 	User         string
@@ -135,4 +211,13 @@ type Log interface {
 	// full, STORAGE_FULL when a message can't be stored, DRAINING when the log
 	// is closing, INTERNAL when it has failed.
 	Submit(p *Proposal) error
+}
+
+// appends reports whether a command may append a message, and so needs an id.
+func (op Op) appends() bool {
+	switch op {
+	case OpSend, OpGroup, OpNotify:
+		return true
+	}
+	return false
 }

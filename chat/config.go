@@ -33,6 +33,7 @@ type Config struct {
 	Warmers int
 
 	Retention Retention
+	Rules     Rules
 
 	// Fatal is called when applying or committing has failed, from a writer's
 	// goroutine, at most once. The log takes nothing on from then on. The
@@ -67,6 +68,7 @@ func DefaultConfig() Config {
 		BatchBytes:    4 << 20,
 		Warmers:       4,
 		Retention:     Retention{Interval: 10 * time.Minute},
+		Rules:         DefaultRules(),
 		Logger:        slog.Default(),
 		Now:           time.Now,
 	}
@@ -99,6 +101,7 @@ func (c Config) Validate() error {
 	if c.Retention.enabled() && c.Retention.Interval <= 0 {
 		bad("retention interval must be positive, got %s", c.Retention.Interval)
 	}
+	errs = append(errs, c.Rules.Validate())
 	return errors.Join(errs...)
 }
 

@@ -9,7 +9,7 @@ import (
 // bytes: the struct, its strings, and what the sink needs for the answer.
 const proposalOverhead = 512
 
-func (p *Proposal) size() int { return proposalOverhead + len(p.Command.Body) }
+func (p *Proposal) size() int { return proposalOverhead + max(p.InFlight, len(p.Command.Body)) }
 
 // queue holds one partition's proposals on their way to its writer. Submitters
 // put in, the warmers move on, the writer takes out.

@@ -121,7 +121,8 @@ func (w *writer) apply(tx *msgstore.Tx, s *source, nowMs int64) error {
 	for _, p := range w.proposals {
 		s.index++
 		p.Command.TimeMs = nowMs
-		if p.Command.Op == OpSend {
+		p.Command.Rules = &w.log.cfg.Rules
+		if p.Command.Op.appends() {
 			p.Command.MessageID = w.log.store.NextID()
 		}
 		var (
