@@ -34,6 +34,8 @@ type settings struct {
 	keySet  string // a JWK Set, instead of keyFile
 	log     logging
 
+	rules *knob.Fields
+
 	knobs *knob.Set
 	file  string // --config
 	// section is where table puts the knobs it makes.
@@ -83,19 +85,22 @@ func (s *settings) addKnobs() {
 	s.add("token-leeway", knob.Duration(&c.Auth.Leeway), "how far the clocks of the signer and this server may differ")
 
 	s.section = "Sessions"
-	s.add("max-devices", knob.Int(&c.Session.MaxDevices), "devices that a user may have connected at a time")
 	s.add("heartbeat-min", knob.Duration(&c.Session.HeartbeatMin), "shortest heartbeat interval that a client may choose")
 	s.add("heartbeat-default", knob.Duration(&c.Session.HeartbeatDefault), "heartbeat interval of a client that does not choose")
 	s.add("heartbeat-max", knob.Duration(&c.Session.HeartbeatMax), "longest heartbeat interval that a client may choose; after 1.5 silent intervals it is gone")
 	s.add("connect-timeout", knob.Duration(&c.Session.ConnectTimeout), "time for a new connection to authenticate")
 	s.add("max-in-flight", knob.Int(&c.Session.MaxInFlight), "unanswered requests of a session")
 
+	s.section = "Conversations"
+	s.rules = knob.NewFields(ruleFields(c))
+	s.add("rules", s.rules, "limits and policies, those that differ from their defaults: `members=500,contacts-only=true`; the table below has them all")
+
 	s.section = "Connections"
 	s.add("max-connections", knob.Int(&c.Net.MaxConns), "connections in all; the limit of open files must allow it")
 	s.add("max-unauthenticated", knob.Int(&c.Net.MaxUnauthenticated), "connections that have not authenticated yet; never more than `max-connections`")
 	s.add("accept-rate", knob.Float(&c.Net.AcceptRate), "new connections a second; half of it may come at once")
 	s.add("max-frame", knob.Size(&c.Net.MaxFrame), "largest frame body, up to 1 MiB")
-	s.add("max-body", knob.Size(&c.Session.MaxBody), "largest message body; `max-frame` must be 1 KiB larger")
+	s.add("max-body", knob.Size(&c.Session.MaxBody), "largest message body; `max-frame` must be 32 KiB larger")
 	s.add("outbound-lag", knob.Size(&c.Net.Lag), "output waiting for a client past which it gets no live messages and pulls them later")
 	s.add("outbound-cap", knob.Size(&c.Net.Cap), "output waiting for a client past which it is closed; at least `outbound-lag` and `max-frame` together and 1 KiB more")
 	s.add("stall-timeout", knob.Duration(&c.Net.StallTimeout), "a client that reads nothing for so long, with output waiting, is closed")

@@ -32,6 +32,19 @@ func TestConfigDocs(t *testing.T) {
 	}
 }
 
+// And the rules, which share one knob.
+func TestRulesDocs(t *testing.T) {
+	var table strings.Builder
+	writeRules(&table, newSettings().rules.All())
+	doc, err := os.ReadFile("../../docs/CONFIG.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(doc), table.String()) {
+		t.Errorf("docs/CONFIG.md must contain:\n%s", table.String())
+	}
+}
+
 func TestDefaultsPass(t *testing.T) {
 	if err := newSettings().read("", nil, io.Discard); err != nil {
 		t.Error(err)

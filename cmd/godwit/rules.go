@@ -1,0 +1,43 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/godwit-im/godwit/cmd/godwit/internal/knob"
+	"github.com/godwit-im/godwit/server"
+)
+
+// ruleFields are what the knob "rules" holds: what people may do, and how much
+// of it. The code in brackets is the answer to what goes beyond a limit.
+func ruleFields(c *server.Config) []knob.Field {
+	r := &c.Chat.Rules
+	return []knob.Field{
+		{Name: "members", Value: knob.Int(&r.MaxMembers), Doc: "members of a group [TOO_MANY_MEMBERS]"},
+		{Name: "followers", Value: knob.Int(&r.MaxFollowers), Doc: "members of a broadcast [TOO_MANY_MEMBERS]"},
+		{Name: "groups", Value: knob.Int(&r.MaxGroups), Doc: "groups and broadcasts that a user is in [TOO_MANY_GROUPS]"},
+		{Name: "contacts", Value: knob.Int(&r.MaxContacts), Doc: "a user's contacts, requests and blocked users [TOO_MANY_CONTACTS]"},
+		{Name: "mentions", Value: knob.Int(&r.MaxMentions), Doc: "users that a message mentions, up to 100 [TOO_MANY_MENTIONS]"},
+		{Name: "reactions", Value: knob.Int(&r.MaxReactions), Doc: "different reactions to a message, up to 20 [TOO_MANY_REACTIONS]"},
+		{Name: "deleted", Value: knob.Int(&r.MaxDeleted), Doc: "single messages of a conversation that a user has deleted for themselves [TOO_MANY_DELETED]"},
+		{Name: "subscriptions", Value: knob.Int(&r.MaxSubscriptions), Doc: "users whose presence a session is told, contacts included [TOO_MANY_SUBSCRIPTIONS]"},
+		{Name: "receipt-members", Value: knob.Int(&r.ReceiptMembers), Doc: "members of a group in which others see who has read what [GROUP_TOO_LARGE]"},
+		{Name: "signal-members", Value: knob.Int(&r.SignalMembers), Doc: "members of a group that signals can be sent to [GROUP_TOO_LARGE]"},
+		{Name: "invites-per-minute", Value: knob.Int(&r.InvitesPerMinute), Doc: "users that one adds or invites to groups, or asks to be a contact, in a minute [RATE_LIMITED]"},
+		{Name: "devices", Value: knob.Int(&c.Session.MaxDevices), Doc: "devices that a user has connected at a time [TOO_MANY_DEVICES]"},
+		{Name: "recall-window", Value: knob.Duration(&r.RecallWindow), Doc: "time in which senders may recall a message; 0 = any [TOO_LATE]"},
+		{Name: "edit-window", Value: knob.Duration(&r.EditWindow), Doc: "time in which senders may edit a message; 0 = any [TOO_LATE]"},
+		{Name: "max-ttl", Value: knob.Duration(&r.MaxTTL), Doc: "longest time to live that a sender may ask for; 0 = any [BAD_ARGUMENT]"},
+		{Name: "contacts-only", Value: knob.Bool(&r.ContactsOnly), Doc: "only contacts may write to one another [NOT_ALLOWED]"},
+		{Name: "tell-blocked", Value: knob.Bool(&r.TellBlocked), Doc: "whoever writes to a user who has blocked them learns why [BLOCKED] instead of that they may not [NOT_ALLOWED]"},
+		{Name: "ask-first", Value: knob.Bool(&r.AskFirst), Doc: "nobody is added to a group without agreeing: it can only invite [NOT_ALLOWED]"},
+	}
+}
+
+// writeRules prints the table of the rules for docs/CONFIG.md.
+func writeRules(w io.Writer, fields []knob.Field) {
+	say(w, "| Rule | Default | What it bounds or decides, and the code of a refusal |\n| --- | --- | --- |\n")
+	for _, f := range fields {
+		say(w, "%s", fmt.Sprintf("| `%s` | `%s` | %s |\n", f.Name, f.Default(), f.Doc))
+	}
+}
