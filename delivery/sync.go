@@ -198,7 +198,7 @@ func (d *Delivery) appendState(dst []byte, view *msgstore.View, user string, c *
 		return nil, err
 	}
 	var err error
-	if c.head.MinSeq, err = view.MinSeq(c.conversation, c.head); err != nil {
+	if c.head, err = view.Complete(c.conversation, c.head); err != nil {
 		return nil, err
 	}
 	unread, err := d.unread(user, c)

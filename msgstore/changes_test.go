@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/godwit-im/godwit/protocol/pb"
 )
 
 // What changed and what didn't are told apart, from the start of the store on.
@@ -56,10 +58,16 @@ func TestChangedSince(t *testing.T) {
 	fourth := send("alice", "bob")
 	expect(third, []string{"alice", "bob"}, []string{"carol", "dave"})
 
-	// Who is in a conversation of another kind can't be seen, so it may be
-	// anybody.
-	check(t, w.begin().Create(w.next("g:1"), "g:1", "erin"))
+	// A group's own changes are the group's, and a membership its member's.
+	check(t, w.begin().Create(w.next("g:ann:1"), "g:ann:1", "erin"))
 	check(t, w.commit())
-	expect(fourth, append(everybody, "erin", "g:1"), nil)
-	expect(s.Applied(0), nil, append(everybody, "erin", "g:1"))
+	expect(fourth, []string{"erin", "g:ann:1"}, everybody)
+	fifth := s.Applied(0)
+	check(t, w.begin().PutMember(w.next("g:ann:1"), "erin", "g:ann:1", Member{ReadSeq: 1}))
+	check(t, w.commit())
+	expect(fifth, []string{"erin"}, append(everybody, "g:ann:1"))
+	sixth := s.Applied(0)
+	check(t, w.begin().PutGroup(w.next("g:ann:1"), &pb.Group{Conversation: "g:ann:1", Name: "one"}))
+	check(t, w.commit())
+	expect(sixth, []string{"g:ann:1"}, append(everybody, "erin"))
 }

@@ -32,6 +32,7 @@ func (tx *Tx) Commit() error {
 	tx.keepIDs()
 	tx.publish()
 	tx.s.counters.commits.Add(1)
+	tx.s.counters.records.Add(uint64(rows))
 	tx.s.counters.bytes.Add(uint64(size))
 	tx.s.wrote(size, rows)
 	return nil
@@ -57,6 +58,8 @@ func (tx *Tx) seal() {
 	}
 	tx.sealIDs()
 	tx.sealMessages()
+	tx.sealRewrites()
+	tx.sealRows()
 	for _, r := range tx.changed {
 		tx.key = appendMemberKey(tx.key[:0], tx.s.PartitionOf(r.id.conversation), r.id.user, r.id.conversation)
 		value = appendMember(value[:0], r.now)
@@ -110,15 +113,20 @@ func (tx *Tx) publish() {
 		}
 	}
 	for _, r := range tx.changed {
-		if c := tx.conversations[r.id.conversation]; c == nil || !c.changed {
-			p := s.PartitionOf(r.id.conversation)
-			s.parts[p].changes.mark(r.id.conversation, tx.parts[p].index)
-		}
+		p := s.PartitionOf(r.id.conversation)
+		s.parts[p].changes.markMember(r.id.user, r.id.conversation, tx.parts[p].index)
+	}
+	for _, g := range tx.groups {
+		p := s.PartitionOf(g)
+		s.parts[p].changes.mark(g, tx.parts[p].index)
 	}
 	for _, p := range tx.touched {
 		s.parts[p].synced.Store(tx.parts[p].index)
 	}
 	s.inflight.remove(tx)
+	for _, r := range tx.changed {
+		s.groups.changed(r)
+	}
 	for id, c := range tx.conversations {
 		if c.changed {
 			s.heads.put(id, c.head)

@@ -132,8 +132,8 @@ func TestReadersSeeOnlyWhatIsDurable(t *testing.T) {
 		}
 		for _, known := range []uint64{0, h.MinSeq} {
 			h.MinSeq = known
-			if minSeq, err := v.MinSeq(trimmed, h); err != nil || minSeq != 1 {
-				t.Errorf("min seq of it: %d, %v", minSeq, err)
+			if whole, err := v.Complete(trimmed, h); err != nil || whole.MinSeq != 1 {
+				t.Errorf("min seq of it: %+v, %v", whole, err)
 			}
 		}
 		check(t, v.Close())

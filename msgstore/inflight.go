@@ -1,6 +1,10 @@
 package msgstore
 
-import "sync"
+import (
+	"slices"
+	"strings"
+	"sync"
+)
 
 // inflight holds what the commits in progress overwrite. Pebble shows readers
 // the new version of a row before it is durable, and the old one no longer. A
@@ -10,6 +14,14 @@ type inflight struct {
 	mu      sync.Mutex // guards the maps
 	heads   map[string]priorHead
 	members map[memberID]priorMember
+	// messages holds the values of messages that are rewritten.
+	messages map[messageID][]byte
+	rows     map[string][]byte // nil: there was none
+}
+
+type priorRow struct {
+	key   string
+	value []byte
 }
 
 type priorHead struct {
@@ -31,6 +43,12 @@ func (f *inflight) add(tx *Tx) {
 	for _, r := range tx.changed {
 		f.members[r.id] = r.prior
 	}
+	for _, m := range tx.rewrites {
+		f.messages[m.id] = m.prior
+	}
+	for _, r := range tx.changedRows {
+		f.rows[r.key] = r.prior
+	}
 }
 
 func (f *inflight) remove(tx *Tx) {
@@ -41,6 +59,12 @@ func (f *inflight) remove(tx *Tx) {
 	}
 	for _, r := range tx.changed {
 		delete(f.members, r.id)
+	}
+	for _, m := range tx.rewrites {
+		delete(f.messages, m.id)
+	}
+	for _, r := range tx.changedRows {
+		delete(f.rows, r.key)
 	}
 }
 
@@ -56,4 +80,32 @@ func (f *inflight) member(id memberID) (priorMember, bool) {
 	defer f.mu.Unlock()
 	prior, ok := f.members[id]
 	return prior, ok
+}
+
+func (f *inflight) message(id messageID) ([]byte, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	value, ok := f.messages[id]
+	return value, ok
+}
+
+func (f *inflight) row(key string) ([]byte, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	value, ok := f.rows[key]
+	return value, ok
+}
+
+// rowsIn returns the priors of the rows in [lower, upper), in the order of their
+// keys.
+func (f *inflight) rowsIn(lower, upper string) (all []priorRow) {
+	f.mu.Lock()
+	for key, value := range f.rows {
+		if key >= lower && key < upper {
+			all = append(all, priorRow{key, value})
+		}
+	}
+	f.mu.Unlock()
+	slices.SortFunc(all, func(a, b priorRow) int { return strings.Compare(a.key, b.key) })
+	return all
 }

@@ -28,6 +28,17 @@ const (
 	tableMessage      = 'm' // conversation, length of the seq (1 to 8), seq (big-endian)
 	tableMember       = 'u' // user 0x00 conversation
 	tableStore        = 's' // (nothing), in ownPartition
+
+	// Rows (rows.go).
+	tableExpiry      = 'e' // time (u64) conversation 0x00 seq (u64)
+	tableGroupMember = 'g' // conversation 0x00 class user
+	tableGroup       = 'i' // conversation
+	tableMention     = 'n' // conversation 0x00 user 0x00 seq (u64); no user: all
+	tableFollowUp    = 'o' // index (u64) number (u8)
+	tableSeen        = 'p' // user
+	tableReaction    = 'r' // conversation 0x00 seq (u64) key 0x00 user
+	tableGone        = 't' // conversation 0x00 seq (u64)
+	tableDeleted     = 'x' // user 0x00 conversation 0x00 seq (u64)
 )
 
 // slotOf is FNV-1a of 64 bits, folded once as its authors advise for fewer
@@ -99,3 +110,53 @@ func successor(prefix []byte) []byte {
 	prefix[len(prefix)-1]++
 	return prefix
 }
+
+// appendPart appends an id and the byte that ends it.
+func appendPart(dst []byte, part string) []byte { return append(append(dst, part...), 0) }
+
+func appendGroupKey(dst []byte, p int, conversation string) []byte {
+	return append(appendTable(dst, p, tableGroup), conversation...)
+}
+
+// The classes of the rows of a group's members.
+const (
+	classActive    = 'a'
+	classRequested = 'r'
+)
+
+func appendGroupMemberPrefix(dst []byte, p int, conversation string, class byte) []byte {
+	return append(appendPart(appendTable(dst, p, tableGroupMember), conversation), class)
+}
+
+func appendMentionKey(dst []byte, p int, conversation, user string, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(appendPart(appendPart(appendTable(dst, p, tableMention), conversation), user), seq)
+}
+
+// appendSeqKey is a key of tableGone or, with more behind it, tableReaction.
+func appendSeqKey(dst []byte, p int, table byte, conversation string, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(appendPart(appendTable(dst, p, table), conversation), seq)
+}
+
+func appendReactionKey(dst []byte, p int, conversation string, seq uint64, key, user string) []byte {
+	return append(appendPart(appendSeqKey(dst, p, tableReaction, conversation, seq), key), user...)
+}
+
+func appendDeletedKey(dst []byte, p int, user, conversation string, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(appendPart(appendPart(appendTable(dst, p, tableDeleted), user), conversation), seq)
+}
+
+func appendExpiryKey(dst []byte, p int, expiresMs int64, conversation string, seq uint64) []byte {
+	dst = binary.BigEndian.AppendUint64(appendTable(dst, p, tableExpiry), uint64(max(0, expiresMs)))
+	return binary.BigEndian.AppendUint64(appendPart(dst, conversation), seq)
+}
+
+func appendFollowUpKey(dst []byte, p int, index uint64, n int) []byte {
+	return append(binary.BigEndian.AppendUint64(appendTable(dst, p, tableFollowUp), index), byte(n))
+}
+
+func appendSeenKey(dst []byte, p int, user string) []byte {
+	return append(appendTable(dst, p, tableSeen), user...)
+}
+
+// lastUint64 is the number that a key ends with.
+func lastUint64(key []byte) uint64 { return binary.BigEndian.Uint64(key[len(key)-8:]) }

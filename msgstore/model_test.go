@@ -56,7 +56,7 @@ func (c *modelConversation) head() Head {
 		last := c.messages[n-1]
 		h = Head{
 			Seq: last.m.Seq, ID: last.m.Id, TimeMs: last.m.TimeMs, Count: last.m.Count, Sender: last.m.Sender,
-			SenderCount: last.m.SenderCount, MinSeq: c.min, Stamp: last.stamp,
+			SenderCount: last.m.SenderCount, MinSeq: c.min, Stamp: last.stamp, Shown: last.m.Seq,
 		}
 	}
 	return h
@@ -461,7 +461,7 @@ func (c *modelConversation) compareView(s *Store, id string) (err error) {
 	for range 2 {
 		h, exists, err := v.Newest(id)
 		if err == nil {
-			h.MinSeq, err = v.MinSeq(id, h)
+			h, err = v.Complete(id, h)
 		}
 		if err != nil || !exists || h != c.head() {
 			return fmt.Errorf("newest %+v, %v, %w; want %+v", h, exists, err, c.head())

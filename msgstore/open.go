@@ -14,7 +14,12 @@ import (
 )
 
 // formatVersion is the version of the keys and values, Pebble's files aside.
-const formatVersion = 2
+const formatVersion = 3
+
+// readableFormat is the oldest version that can be read. Version 2 has no rows but
+// the first kinds, and nothing in memberships and conversation rows that is
+// absent when it is zero.
+const readableFormat = 2
 
 // newEpochFile is a file in the store's directory that makes the next Open
 // begin a new epoch, which removes it. A checkpoint has one. So has a store
@@ -29,8 +34,12 @@ func Open(opts Options) (*Store, error) {
 	}
 	opts = opts.withDefaults()
 	s := &Store{
-		opts:    opts,
-		heads:   newHeadCache(opts.HeadCache),
+		opts:  opts,
+		heads: newHeadCache(opts.HeadCache),
+		inflight: inflight{
+			heads: make(map[string]priorHead), members: make(map[memberID]priorMember),
+			messages: make(map[messageID][]byte), rows: make(map[string][]byte),
+		},
 		parts:   make([]partition, opts.Partitions),
 		closing: make(chan struct{}),
 	}
@@ -41,8 +50,6 @@ func Open(opts Options) (*Store, error) {
 	}
 	s.flushes.wanted = make(chan struct{}, 1)
 	s.txs.New = func() any { return newTx(s) }
-	s.inflight.heads = make(map[string]priorHead)
-	s.inflight.members = make(map[memberID]priorMember)
 	if s.disk = opts.FS; s.disk == nil {
 		s.disk = vfs.Default
 	}
@@ -106,11 +113,12 @@ func (s *Store) load() error {
 // loadIdentity reads and checks the store's identity, or gives it one when it
 // is new.
 func (s *Store) loadIdentity() error {
+	var v uint32
 	found, err := s.get(identityKey(), func(value []byte) error {
 		if len(value) < 4 {
 			return fmt.Errorf("%w: bad identity", ErrCorrupt)
 		}
-		if v := binary.BigEndian.Uint32(value); v != formatVersion {
+		if v = binary.BigEndian.Uint32(value); v < readableFormat || v > formatVersion {
 			return fmt.Errorf("%w: %s has version %d, this program knows version %d", ErrFormat, s.opts.Dir, v, formatVersion)
 		}
 		if len(value) != 14+len(s.hashKey)*8 {
@@ -125,6 +133,9 @@ func (s *Store) loadIdentity() error {
 		}
 		return nil
 	})
+	if found && err == nil && v != formatVersion {
+		return s.putIdentity() // an earlier program must not open it any more
+	}
 	if found || err != nil {
 		return err
 	}
@@ -175,6 +186,10 @@ func (s *Store) newEpochPath() string { return s.disk.PathJoin(s.opts.Dir, newEp
 
 func (s *Store) setEpoch() error {
 	s.epoch = max(1, randomUint64())
+	return s.putIdentity()
+}
+
+func (s *Store) putIdentity() error {
 	value := binary.BigEndian.AppendUint32(nil, formatVersion)
 	value = binary.BigEndian.AppendUint16(value, uint16(len(s.parts)))
 	value = binary.BigEndian.AppendUint64(value, s.epoch)

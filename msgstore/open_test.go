@@ -71,7 +71,7 @@ func TestOpenRefuses(t *testing.T) {
 		create(t, *opts)
 		opts.Partitions = 8
 	})
-	check("newer format", ErrFormat, "has version 3, this program knows version 2", func(t *testing.T, disk vfs.FS, opts *Options) {
+	check("newer format", ErrFormat, "has version 4, this program knows version 3", func(t *testing.T, disk vfs.FS, opts *Options) {
 		s := open(t, *opts)
 		value := binary.BigEndian.AppendUint32(nil, formatVersion+1)
 		if err := s.db.Set(identityKey(), append(value, "whatever"...), pebble.Sync); err != nil {

@@ -27,13 +27,14 @@ func (s *Store) Message(conversation string, seq uint64) ([]byte, bool, error) {
 	return nil, false, err
 }
 
-// message reads a message as Pebble shows it, durable or not.
+// message reads a message as Pebble shows it, durable or not, but for a version
+// that a commit in progress is about to replace.
 func (s *Store) message(conversation string, seq uint64) (wire []byte, found bool, err error) {
 	found, err = s.get(appendMessageKey(nil, s.PartitionOf(conversation), conversation, seq), func(value []byte) error {
 		if len(value) < stampSize {
 			return errBadMessage
 		}
-		wire = bytes.Clone(value[stampSize:])
+		wire = bytes.Clone(s.durableWire(conversation, seq, value))
 		return nil
 	})
 	return wire, found, err
@@ -119,19 +120,19 @@ func (s *Store) page(conversation string, lo, hi uint64, backward bool, limit, m
 	}
 	defer func() { err = errors.Join(err, closeIter(it)) }()
 	if backward {
-		return readBackward(it, conversation, lo, hi, maxBytes, res)
+		return s.readBackward(it, conversation, lo, hi, maxBytes, res)
 	}
-	return readForward(it, conversation, lo, hi, maxBytes, res)
+	return s.readForward(it, conversation, lo, hi, maxBytes, res)
 }
 
-func readForward(it *pebble.Iterator, conversation string, lo, hi uint64, maxBytes int, res *RangeResult) (hole uint64, err error) {
+func (s *Store) readForward(it *pebble.Iterator, conversation string, lo, hi uint64, maxBytes int, res *RangeResult) (hole uint64, err error) {
 	budget := maxBytes
 	seq := lo
 	for it.First(); it.Valid(); it.Next() {
 		if keySeq(it.Key(), conversation) != seq {
 			return seq, nil
 		}
-		if full, err := res.add(it, &budget); err != nil || full {
+		if full, err := s.add(res, conversation, seq, it, &budget); err != nil || full {
 			return 0, err
 		}
 		res.First, res.Last = lo, seq
@@ -143,7 +144,7 @@ func readForward(it *pebble.Iterator, conversation string, lo, hi uint64, maxByt
 	return 0, nil
 }
 
-func readBackward(it *pebble.Iterator, conversation string, lo, hi uint64, maxBytes int, res *RangeResult) (hole uint64, err error) {
+func (s *Store) readBackward(it *pebble.Iterator, conversation string, lo, hi uint64, maxBytes int, res *RangeResult) (hole uint64, err error) {
 	budget := maxBytes
 	ends := []int{len(res.Encoded)}
 	seq := hi
@@ -151,7 +152,7 @@ func readBackward(it *pebble.Iterator, conversation string, lo, hi uint64, maxBy
 		if keySeq(it.Key(), conversation) != seq {
 			return seq, nil
 		}
-		full, err := res.add(it, &budget)
+		full, err := s.add(res, conversation, seq, it, &budget)
 		if err != nil {
 			return 0, err
 		}
@@ -170,9 +171,9 @@ func readBackward(it *pebble.Iterator, conversation string, lo, hi uint64, maxBy
 	return 0, nil
 }
 
-// add appends the message that it is at, unless it is over the budget, which
+// add appends the message that it is at to res, unless it is over the budget, which
 // the first message may be.
-func (res *RangeResult) add(it *pebble.Iterator, budget *int) (full bool, err error) {
+func (s *Store) add(res *RangeResult, conversation string, seq uint64, it *pebble.Iterator, budget *int) (full bool, err error) {
 	value, err := it.ValueAndErr()
 	if err != nil {
 		return false, readError(err)
@@ -180,7 +181,7 @@ func (res *RangeResult) add(it *pebble.Iterator, budget *int) (full bool, err er
 	if len(value) < stampSize {
 		return false, errBadMessage
 	}
-	wire := value[stampSize:]
+	wire := s.durableWire(conversation, seq, value)
 	*budget -= protocol.SizeStored(len(wire))
 	if *budget < 0 && res.N > 0 {
 		res.More = true

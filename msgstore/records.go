@@ -5,6 +5,9 @@ import (
 	"fmt"
 
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/godwit-im/godwit/protocol/pb"
 )
 
 // Head is the newest message of a conversation, without its body.
@@ -22,6 +25,12 @@ type Head struct {
 	// Stamp is the log index at which the message was appended, or, before
 	// the first one, the conversation created.
 	Stamp uint64
+	// Shown is the newest seq that is to be shown: the message's own, unless
+	// its shown_seq names another.
+	Shown uint64
+	// Mentioned is the highest seq that mentions anybody, Gone the highest one
+	// that has become a tombstone.
+	Mentioned, Gone uint64
 }
 
 // Others is how many countable messages of a direct conversation were not
@@ -45,6 +54,9 @@ type Member struct {
 	Joined uint64
 	// Stamp is the log index of the last change. The store sets it.
 	Stamp uint64
+	// Membership is the rest of what there is to a user; nil if nothing was ever
+	// set. It is shared by all who read it and never changed.
+	Membership *pb.Membership
 }
 
 // The values: a stamp (u64, big-endian), then varints. docs/STORAGE.md has the
@@ -53,19 +65,39 @@ type Member struct {
 const stampSize = 8
 
 // stampOf is the stamp of a value, which must be long enough to hold one.
-func stampOf(value []byte) uint64 { return binary.BigEndian.Uint64(value) }
+func stampOf(value []byte) uint64 { return binary.BigEndian.Uint64(value) &^ rewritten }
+
+// rewritten marks, in the stamp, the value of a message that is not as it was
+// appended. The stamp stays that of the append, which is in the key of the
+// client message id too, so it does not tell whether the present version is
+// durable.
+const rewritten = 1 << 63
+
+func isRewritten(value []byte) bool { return binary.BigEndian.Uint64(value)&rewritten != 0 }
 
 func appendMember(dst []byte, m Member) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, m.Stamp)
 	dst = binary.AppendUvarint(dst, m.Joined)
 	dst = binary.AppendUvarint(dst, m.ReadSeq)
 	dst = binary.AppendUvarint(dst, m.DeliveredSeq)
-	return binary.AppendUvarint(dst, m.ReadOthers)
+	dst = binary.AppendUvarint(dst, m.ReadOthers)
+	if m.Membership != nil {
+		// What Marshal refuses are strings that aren't UTF-8, and ours are.
+		dst, _ = proto.MarshalOptions{Deterministic: true}.MarshalAppend(dst, m.Membership)
+	}
+	return dst
 }
 
 func decodeMember(value []byte) (Member, error) {
 	d := decoder{b: value}
 	m := Member{Stamp: d.fixed64(), Joined: d.uvarint(), ReadSeq: d.uvarint(), DeliveredSeq: d.uvarint(), ReadOthers: d.uvarint()}
+	if len(d.b) > 0 && !d.bad {
+		m.Membership = new(pb.Membership)
+		if err := proto.Unmarshal(d.b, m.Membership); err != nil {
+			return Member{}, fmt.Errorf("%w: bad membership value", ErrCorrupt)
+		}
+		d.b = nil
+	}
 	return m, d.done("membership")
 }
 
@@ -77,13 +109,15 @@ type conversationRow struct {
 	// last is the newest message after retention has removed it; its Seq is 0
 	// as long as it is there.
 	last Head
+	// As in Head.
+	mentioned, gone uint64
 }
 
 func appendConversationRow(dst []byte, c conversationRow) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, c.stamp)
 	dst = binary.AppendUvarint(dst, c.created)
 	dst = binary.AppendUvarint(dst, c.minSeq)
-	if c.last.Seq == 0 {
+	if c.last.Seq == 0 && c.mentioned == 0 && c.gone == 0 {
 		return dst
 	}
 	dst = binary.AppendUvarint(dst, c.last.Seq)
@@ -93,7 +127,13 @@ func appendConversationRow(dst []byte, c conversationRow) []byte {
 	dst = binary.AppendUvarint(dst, c.last.SenderCount)
 	dst = binary.AppendUvarint(dst, c.last.Stamp)
 	dst = binary.AppendUvarint(dst, uint64(len(c.last.Sender)))
-	return append(dst, c.last.Sender...)
+	dst = append(dst, c.last.Sender...)
+	if c.mentioned == 0 && c.gone == 0 && c.last.Shown == c.last.Seq {
+		return dst
+	}
+	dst = binary.AppendUvarint(dst, c.last.Shown)
+	dst = binary.AppendUvarint(dst, c.mentioned)
+	return binary.AppendUvarint(dst, c.gone)
 }
 
 func decodeConversationRow(value []byte) (conversationRow, error) {
@@ -104,6 +144,10 @@ func decodeConversationRow(value []byte) (conversationRow, error) {
 			Seq: d.uvarint(), ID: d.uvarint(), TimeMs: d.varint(), Count: d.uvarint(),
 			SenderCount: d.uvarint(), Stamp: d.uvarint(), Sender: d.string(),
 		}
+		c.last.Shown = c.last.Seq
+	}
+	if len(d.b) > 0 {
+		c.last.Shown, c.mentioned, c.gone = d.uvarint(), d.uvarint(), d.uvarint()
 	}
 	return c, d.done("conversation")
 }
@@ -175,6 +219,11 @@ func (d *decoder) done(what string) error {
 type message struct {
 	head             Head // without Sender, MinSeq and Stamp
 	sender, clientID []byte
+	// What has rows of its own.
+	mentions   [][]byte
+	mentionAll bool
+	expiresMs  int64
+	changed    bool // by an event
 }
 
 // decodeMessage reads the encoding of a message. It walks over the fields and
@@ -205,8 +254,13 @@ func decodeMessage(wire []byte) (m message, err error) {
 		}
 		b = b[n:]
 	}
+	if m.head.Shown == 0 {
+		m.head.Shown = m.head.Seq
+	}
 	return m, nil
 }
+
+var errBadRow = fmt.Errorf("%w: bad row", ErrCorrupt)
 
 var errBadMessage = fmt.Errorf("%w: bad message value", ErrCorrupt)
 
@@ -224,6 +278,14 @@ func (m *message) setVarint(num protowire.Number, v uint64) {
 		m.head.Count = v
 	case 11:
 		m.head.SenderCount = v
+	case 14:
+		m.mentionAll = v != 0
+	case 15:
+		m.expiresMs = int64(v)
+	case 20:
+		m.changed = v != 0
+	case 24:
+		m.head.Shown = v
 	}
 }
 
@@ -233,5 +295,7 @@ func (m *message) setBytes(num protowire.Number, v []byte) {
 		m.sender = v
 	case 5:
 		m.clientID = v
+	case 13:
+		m.mentions = append(m.mentions, v)
 	}
 }

@@ -63,12 +63,21 @@ func TestRowsComeBack(t *testing.T) {
 		if got, err := decodeMember(appendMember(nil, m)); err != nil || got != m {
 			t.Fatalf("%+v became %+v, %v", m, got, err)
 		}
+		with := m
+		with.Membership = &pb.Membership{Role: pb.Role_ROLE_ADMIN, Nick: rapid.String().Draw(t, "nick"), FromSeq: rapid.Uint64().Draw(t, "from")}
+		if got, err := decodeMember(appendMember(nil, with)); err != nil || !proto.Equal(got.Membership, with.Membership) || got.ReadOthers != m.ReadOthers {
+			t.Fatalf("%+v became %+v, %v", with, got, err)
+		}
 		c := conversationRow{stamp: m.Stamp, created: m.Joined, minSeq: m.ReadSeq}
 		if rapid.Bool().Draw(t, "trimmed") {
 			c.last = Head{
 				Seq: rapid.Uint64Min(1).Draw(t, "seq"), ID: m.DeliveredSeq, TimeMs: rapid.Int64().Draw(t, "time"), Count: m.ReadOthers,
 				Sender: rapid.String().Draw(t, "sender"), SenderCount: 3, Stamp: 4,
 			}
+			c.last.Shown = rapid.Uint64Range(1, c.last.Seq).Draw(t, "shown")
+		}
+		if rapid.Bool().Draw(t, "with events") {
+			c.mentioned, c.gone = rapid.Uint64().Draw(t, "mentioned"), rapid.Uint64().Draw(t, "gone")
 		}
 		b := appendConversationRow(nil, c)
 		if got, err := decodeConversationRow(b); err != nil || got != c {
@@ -77,7 +86,7 @@ func TestRowsComeBack(t *testing.T) {
 		// Cut short or with something behind, it is corrupt and not something
 		// else. Cut before the head, it is a row without one.
 		cut := rapid.IntRange(0, len(b)-1).Draw(t, "cut")
-		if got, err := decodeConversationRow(b[:cut]); !errors.Is(err, ErrCorrupt) && got.last.Seq != 0 {
+		if got, err := decodeConversationRow(b[:cut]); !errors.Is(err, ErrCorrupt) && got.last.Seq != 0 && got.last != c.last {
 			t.Fatalf("%x became %+v, %v", b[:cut], got, err)
 		}
 		if got, err := decodeMember(append(appendMember(nil, m), 0)); !errors.Is(err, ErrCorrupt) {
@@ -110,7 +119,10 @@ func FuzzDecodeMessage(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%x: %v", wire, err)
 		}
-		head := Head{Seq: want.Seq, ID: want.Id, TimeMs: want.TimeMs, Count: want.Count, SenderCount: want.SenderCount}
+		head := Head{Seq: want.Seq, ID: want.Id, TimeMs: want.TimeMs, Count: want.Count, SenderCount: want.SenderCount, Shown: want.ShownSeq}
+		if head.Shown == 0 {
+			head.Shown = head.Seq
+		}
 		if !reflect.DeepEqual(got.head, head) || string(got.sender) != want.Sender || string(got.clientID) != want.ClientId {
 			t.Fatalf("%x: got %+v; want %v", wire, got, &want)
 		}

@@ -42,13 +42,15 @@ type Store struct {
 	idHash  func([]byte) uint64 // hashKey's
 	ids     *idSource
 	heads   *headCache
+	groups  groupLists
+	decoded groupCache
 	parts   []partition
 	txs     sync.Pool // of *Tx
 
 	inflight inflight
 	flushes  flushes
 	events   events
-	counters struct{ commits, bytes, syncs atomic.Uint64 }
+	counters struct{ commits, bytes, records, syncs atomic.Uint64 }
 
 	full     atomic.Bool
 	free     atomic.Uint64 // bytes; 0 = not known
@@ -125,9 +127,9 @@ func (s *Store) NextID() uint64 { return s.ids.next() }
 
 // Stats is a snapshot of the store's counters. Totals count from Open.
 type Stats struct {
-	// Commits, the size of their batches in bytes, and the syncs that commits
-	// or the background waited for.
-	Commits, CommittedBytes, Syncs uint64
+	// Commits, the size of their batches in bytes, the records in those, and the
+	// syncs that commits or the background waited for.
+	Commits, CommittedBytes, CommittedRecords, Syncs uint64
 	// LoggedBytes went to the write-ahead log, FlushedBytes from memtables to
 	// files, CompactedBytes from files to files: together all that was written.
 	LoggedBytes, FlushedBytes, CompactedBytes uint64
@@ -161,6 +163,9 @@ func (s *Store) Stats() Stats {
 	st := Stats{
 		Commits:        s.counters.commits.Load(),
 		CommittedBytes: s.counters.bytes.Load(),
+
+		CommittedRecords: s.counters.records.Load(),
+
 		Syncs:          s.counters.syncs.Load(),
 		LoggedBytes:    m.WAL.BytesWritten,
 		FlushedBytes:   m.Levels[0].TableBytesFlushed,

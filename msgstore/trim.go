@@ -38,7 +38,7 @@ func (tx *Tx) Trim(index uint64, conversation string, below uint64) (int, error)
 			return 0, tx.fail(err)
 		}
 	}
-	row = conversationRow{stamp: index, created: row.created, minSeq: end}
+	row = conversationRow{stamp: index, created: row.created, minSeq: end, mentioned: row.mentioned, gone: row.gone}
 	if end > c.head.Seq {
 		row.last = c.head
 	}
@@ -48,8 +48,8 @@ func (tx *Tx) Trim(index uint64, conversation string, below uint64) (int, error)
 	return int(end - from), nil
 }
 
-// removeClientIDs removes the client message ids of [from, end), all committed.
-// They lie apart from the messages, and are known only to them.
+// removeClientIDs removes the client message ids of [from, end), all committed,
+// and what else lies apart from the messages and is known only to them.
 func (tx *Tx) removeClientIDs(c *txConversation, from, end uint64) error {
 	next := from
 	lower, upper := appendMessageKey(nil, c.partition, c.id, from), appendMessageKey(nil, c.partition, c.id, end)
@@ -63,6 +63,7 @@ func (tx *Tx) removeClientIDs(c *txConversation, from, end uint64) error {
 		}
 		hash := tx.hash(c.id, string(m.sender), string(m.clientID))
 		tx.key = appendClientIDKey(tx.key[:0], c.partition, hash, stampOf(value))
+		tx.removeRows(c, &m)
 		next++
 		return true, tx.batch.Delete(tx.key, nil)
 	})
@@ -70,4 +71,26 @@ func (tx *Tx) removeClientIDs(c *txConversation, from, end uint64) error {
 		err = missing(c.id, next)
 	}
 	return err
+}
+
+// removeRows removes the rows that a message, which is committed, has beside it.
+// The deletions are in the batch before seal puts rows there, so a row that this
+// Tx sets for a message that it removes as well would stay: nobody changes a
+// message after it was removed.
+func (tx *Tx) removeRows(c *txConversation, m *message) {
+	seq := m.head.Seq
+	for _, user := range m.mentions {
+		_ = tx.batch.Delete(appendMentionKey(nil, c.partition, c.id, string(user), seq), nil)
+	}
+	if m.mentionAll {
+		_ = tx.batch.Delete(appendMentionKey(nil, c.partition, c.id, "", seq), nil)
+	}
+	if m.expiresMs != 0 {
+		_ = tx.batch.Delete(appendExpiryKey(nil, c.partition, m.expiresMs, c.id, seq), nil)
+		_ = tx.batch.Delete(appendSeqKey(nil, c.partition, tableGone, c.id, seq), nil)
+	}
+	if m.changed {
+		_ = tx.batch.Delete(appendSeqKey(nil, c.partition, tableGone, c.id, seq), nil)
+		_ = tx.batch.DeleteRange(appendSeqKey(nil, c.partition, tableReaction, c.id, seq), appendSeqKey(nil, c.partition, tableReaction, c.id, seq+1), nil)
+	}
 }

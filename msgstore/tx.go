@@ -25,7 +25,12 @@ type Tx struct {
 	appended      []*txConversation // that have messages
 	rewritten     []*txConversation // whose rows will be in the batch
 	members       map[memberID]*txMember
-	changed       []*txMember   // whose rows will be
+	changed       []*txMember // whose rows will be
+	rewrites      []txRewrite // of messages that were committed before
+	rewriteOf     map[messageID]int
+	rows          map[string]*txRow
+	changedRows   []*txRow
+	groups        []string      // whose data are
 	parts         []txPartition // by partition
 	touched       []int         // the partitions that have an index
 	key           []byte        // scratch
@@ -57,6 +62,18 @@ type txMessage struct {
 	wire  []byte
 }
 
+// messageID names a message within the store.
+type messageID struct {
+	conversation string
+	seq          uint64
+}
+
+type txRewrite struct {
+	id    messageID
+	prior []byte // the value that is there, with its stamp
+	now   []byte // and that will be
+}
+
 type txMember struct {
 	id      memberID
 	prior   priorMember // when the Tx began
@@ -75,6 +92,8 @@ func newTx(s *Store) *Tx {
 		s:             s,
 		conversations: make(map[string]*txConversation),
 		members:       make(map[memberID]*txMember),
+		rewriteOf:     make(map[messageID]int),
+		rows:          make(map[string]*txRow),
 		idByHash:      make(map[uint64]int),
 		parts:         make([]txPartition, len(s.parts)),
 	}
@@ -108,6 +127,11 @@ func (tx *Tx) Discard() {
 	tx.appended = emptied(tx.appended)
 	tx.rewritten = emptied(tx.rewritten)
 	tx.changed = emptied(tx.changed)
+	tx.rewrites = emptied(tx.rewrites)
+	clear(tx.rewriteOf)
+	clear(tx.rows)
+	tx.changedRows = emptied(tx.changedRows)
+	tx.groups = emptied(tx.groups)
 	tx.ids = emptied(tx.ids)
 	tx.lastHash = hashed{}
 	for _, p := range tx.touched {
@@ -250,6 +274,9 @@ func (tx *Tx) Message(conversation string, seq uint64) ([]byte, error) {
 	if wire := c.own(seq); wire != nil {
 		return bytes.Clone(wire), nil
 	}
+	if i, ok := tx.rewriteOf[messageID{conversation, seq}]; ok {
+		return bytes.Clone(tx.rewrites[i].now[stampSize:]), nil
+	}
 	wire, found, err := tx.s.message(conversation, seq)
 	if err == nil && !found {
 		err = missing(conversation, seq)
@@ -279,13 +306,15 @@ func (tx *Tx) Append(index uint64, m *pb.Message, wire []byte) error {
 	}
 	part.appended = index
 	part.maxID = max(part.maxID, m.Id)
-	hash := tx.hash(m.Conversation, m.Sender, m.ClientId)
-	prev, ok := tx.idByHash[hash]
-	if !ok {
-		prev = -1
+	if m.ClientId != "" { // the server's own messages have none
+		hash := tx.hash(m.Conversation, m.Sender, m.ClientId)
+		prev, ok := tx.idByHash[hash]
+		if !ok {
+			prev = -1
+		}
+		tx.idByHash[hash] = len(tx.ids)
+		tx.ids = append(tx.ids, ownID{hash, index, m.Seq, c, prev})
 	}
-	tx.idByHash[hash] = len(tx.ids)
-	tx.ids = append(tx.ids, ownID{hash, index, m.Seq, c, prev})
 	if len(c.messages) == 0 {
 		tx.appended = append(tx.appended, c)
 	}
@@ -294,6 +323,10 @@ func (tx *Tx) Append(index uint64, m *pb.Message, wire []byte) error {
 	c.head = Head{
 		Seq: m.Seq, ID: m.Id, TimeMs: m.TimeMs, Count: m.Count, Sender: m.Sender, SenderCount: m.SenderCount,
 		MinSeq: c.head.MinSeq, Stamp: index,
+		Shown: m.Seq, Mentioned: c.head.Mentioned, Gone: c.head.Gone,
+	}
+	if m.ShownSeq != 0 {
+		c.head.Shown = m.ShownSeq
 	}
 	return nil
 }
@@ -331,6 +364,7 @@ func (tx *Tx) PutMember(index uint64, user, conversation string, m Member) error
 	if err := tx.touch(tx.s.PartitionOf(conversation), index); err != nil {
 		return err
 	}
+	was := r.now
 	m.Stamp, m.Joined = index, r.now.Joined
 	if !r.exists {
 		m.Joined = index
@@ -339,6 +373,9 @@ func (tx *Tx) PutMember(index uint64, user, conversation string, m Member) error
 	if !r.changed {
 		r.changed = true
 		tx.changed = append(tx.changed, r)
+	}
+	if wasClass, isClass := memberClass(conversation, was), memberClass(conversation, m); wasClass != isClass {
+		return tx.moveMember(index, user, conversation, wasClass, isClass)
 	}
 	return nil
 }

@@ -70,7 +70,7 @@ func (v *View) failed() error {
 }
 
 // Newest returns the head of a conversation, as Store.Head does, but with a
-// MinSeq of 0 where that would have to be looked for: see MinSeq.
+// MinSeq of 0 where that would have to be looked for: see Complete.
 func (v *View) Newest(conversation string) (Head, bool, error) {
 	if h, ok := v.s.heads.peek(conversation); ok {
 		return h, true, nil
@@ -90,31 +90,32 @@ func (v *View) Newest(conversation string) (Head, bool, error) {
 	return v.s.Head(conversation) // only its row can tell
 }
 
-// MinSeq returns the oldest seq that is kept of a conversation up to h, which
-// Newest has returned; h.Seq+1 when none is.
-func (v *View) MinSeq(conversation string, h Head) (uint64, error) {
+// Complete returns h, which Newest has returned, with what only the
+// conversation's row tells: MinSeq, Mentioned and Gone.
+func (v *View) Complete(conversation string, h Head) (Head, error) {
 	if h.MinSeq > 0 {
-		return h.MinSeq, nil
+		return h, nil
 	}
 	p := v.s.PartitionOf(conversation)
 	v.lower = appendConversationKey(v.lower[:0], p, conversation)
 	value, err := v.get()
 	if err != nil {
-		return 0, err
+		return h, err
 	}
 	row, err := decodeConversationRow(value) // an error if there is none
 	if err != nil {
-		return 0, err
+		return h, err
 	}
-	minSeq := row.minSeq
+	h.MinSeq, h.Mentioned, h.Gone = row.minSeq, row.mentioned, row.gone
 	if row.stamp > v.s.parts[p].synced.Load() {
 		now, _, err := v.s.Head(conversation)
 		if err != nil {
-			return 0, err
+			return h, err
 		}
-		minSeq = now.MinSeq
+		h.MinSeq, h.Mentioned, h.Gone = now.MinSeq, now.Mentioned, now.Gone
 	}
-	return min(minSeq, h.Seq+1), nil
+	h.MinSeq = min(h.MinSeq, h.Seq+1)
+	return h, nil
 }
 
 // Message is Store.Message, but may return a message that was removed since.
@@ -132,7 +133,7 @@ func (v *View) Message(conversation string, seq uint64) ([]byte, bool, error) {
 	case stampOf(value) > v.s.parts[p].synced.Load():
 		return v.s.Message(conversation, seq)
 	}
-	return bytes.Clone(value[stampSize:]), true, nil
+	return bytes.Clone(v.s.durableWire(conversation, seq, value)), true, nil
 }
 
 // Member is Store.Member, as of the view or later.

@@ -50,8 +50,8 @@ func TestViewIsOlder(t *testing.T) {
 	if err != nil || !exists || h.Seq != 3 || h.MinSeq != 0 {
 		t.Errorf("newest %+v, %v, %v; the view has 3", h, exists, err)
 	}
-	if minSeq, err := v.MinSeq(id, h); err != nil || minSeq != 1 {
-		t.Errorf("min seq %d, %v", minSeq, err)
+	if whole, err := v.Complete(id, h); err != nil || whole.MinSeq != 1 {
+		t.Errorf("whole %+v, %v", whole, err)
 	}
 	if h, _, err := s.Head(id); err != nil || h.Seq != 4 {
 		t.Errorf("head %+v, %v", h, err)
@@ -97,8 +97,8 @@ func TestViewOverACommit(t *testing.T) {
 	g.release()
 	check(t, <-committed)
 	h.MinSeq = 0
-	if minSeq, err := v.MinSeq(id, h); err != nil || minSeq != 4 {
-		t.Errorf("min seq %d, %v, at the head of 3", minSeq, err)
+	if whole, err := v.Complete(id, h); err != nil || whole.MinSeq != 4 {
+		t.Errorf("whole %+v, %v, at the head of 3", whole, err)
 	}
 }
 
@@ -135,9 +135,9 @@ func TestViewsKeepUp(t *testing.T) {
 		if err != nil || !exists || h.Seq < want || h.Count != h.Seq {
 			return fmt.Errorf("newest %+v, %v, %w", h, exists, err)
 		}
-		minSeq, err := v.MinSeq(id, h)
-		if err != nil || minSeq < h.Seq || minSeq > h.Seq+1 {
-			return fmt.Errorf("min seq %d at %d, %w", minSeq, h.Seq, err)
+		whole, err := v.Complete(id, h)
+		if err != nil || whole.MinSeq < h.Seq || whole.MinSeq > h.Seq+1 {
+			return fmt.Errorf("whole %+v at %d, %w", whole, h.Seq, err)
 		}
 		if wire, found, err := v.Message(id, h.Seq); err != nil || found && len(wire) == 0 {
 			return fmt.Errorf("message %d: %x, %v, %w", h.Seq, wire, found, err)
