@@ -1,6 +1,7 @@
 package msgstore
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -83,10 +84,10 @@ func TestRowsComeBack(t *testing.T) {
 		if got, err := decodeConversationRow(b); err != nil || got != c {
 			t.Fatalf("%+v became %+v, %v", c, got, err)
 		}
-		// Cut short or with something behind, it is corrupt and not something
-		// else. Cut before the head, it is a row without one.
+		// Cut short or with something behind, it is corrupt, or, cut where one may
+		// end, a shorter row.
 		cut := rapid.IntRange(0, len(b)-1).Draw(t, "cut")
-		if got, err := decodeConversationRow(b[:cut]); !errors.Is(err, ErrCorrupt) && got.last.Seq != 0 && got.last != c.last {
+		if got, err := decodeConversationRow(b[:cut]); !errors.Is(err, ErrCorrupt) && !bytes.Equal(appendConversationRow(nil, got), b[:cut]) {
 			t.Fatalf("%x became %+v, %v", b[:cut], got, err)
 		}
 		if got, err := decodeMember(append(appendMember(nil, m), 0)); !errors.Is(err, ErrCorrupt) {
