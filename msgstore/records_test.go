@@ -87,7 +87,8 @@ func TestRowsComeBack(t *testing.T) {
 		// Cut short or with something behind, it is corrupt, or, cut where one may
 		// end, a shorter row.
 		cut := rapid.IntRange(0, len(b)-1).Draw(t, "cut")
-		if got, err := decodeConversationRow(b[:cut]); !errors.Is(err, ErrCorrupt) && !bytes.Equal(appendConversationRow(nil, got), b[:cut]) {
+		if got, err := decodeConversationRow(b[:cut]); !errors.Is(err, ErrCorrupt) && !bytes.Equal(appendConversationRow(nil, got), b[:cut]) &&
+			got != (conversationRow{stamp: c.stamp, created: c.created, minSeq: c.minSeq}) {
 			t.Fatalf("%x became %+v, %v", b[:cut], got, err)
 		}
 		if got, err := decodeMember(append(appendMember(nil, m), 0)); !errors.Is(err, ErrCorrupt) {
