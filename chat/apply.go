@@ -39,6 +39,20 @@ func Apply(tx *msgstore.Tx, index uint64, cmd *Command, effects []Effect) (Resul
 		r, effects, err = applyMark(tx, index, cmd, effects)
 	case OpTrim:
 		r, err = applyTrim(tx, index, cmd)
+	case OpSettings:
+		r, effects, err = applySettings(tx, index, cmd, effects)
+	case OpDelete:
+		r, effects, err = applyDelete(tx, index, cmd, effects)
+	case OpContact:
+		r, effects, err = applyContact(tx, index, cmd, effects)
+	case OpAccount:
+		r, effects, err = applyAccount(tx, index, cmd, effects)
+	case OpSeen:
+		r, err = applySeen(tx, index, cmd)
+	case OpNotify:
+		r, effects, err = applyNotify(tx, index, cmd, effects)
+	case OpForget:
+		r, err = applyForget(tx, index, cmd)
 	default:
 		err = fmt.Errorf("unknown op %d", cmd.Op)
 	}
@@ -60,6 +74,9 @@ func applySend(tx *msgstore.Tx, index uint64, cmd *Command, effects []Effect) (R
 	if found {
 		r, err := answerResend(tx, seq, cmd)
 		return r, effects, err
+	}
+	if refusal, err := refuseDirect(tx, cmd.Rules, cmd.Conversation, cmd.User, peer); refusal != nil || err != nil {
+		return Result{Err: refusal}, effects, err
 	}
 	return appendMessage(tx, index, cmd, peer, effects)
 }
@@ -87,7 +104,12 @@ func appendMessage(tx *msgstore.Tx, index uint64, cmd *Command, peer string, eff
 	}
 	users := []string{cmd.User, peer}
 	if !exists {
-		if err := tx.Create(index, cmd.Conversation, users...); err != nil {
+		if err := tx.Create(index, cmd.Conversation); err != nil {
+			return Result{}, effects, err
+		}
+	}
+	if head.Seq == 0 {
+		if err := addMembers(tx, index, cmd.Conversation, users); err != nil {
 			return Result{}, effects, err
 		}
 	}
@@ -120,57 +142,88 @@ func appendMessage(tx *msgstore.Tx, index uint64, cmd *Command, peer string, eff
 	return Result{Seq: m.Seq, ID: m.Id, TimeMs: m.TimeMs}, effects, nil
 }
 
-func applyMark(tx *msgstore.Tx, index uint64, cmd *Command, effects []Effect) (Result, []Effect, error) {
-	peer, member := protocol.Peer(cmd.Conversation, cmd.User)
-	if !member {
-		return Result{Err: errNotAMember}, effects, nil
-	}
-	head, exists, err := tx.Head(cmd.Conversation)
-	switch {
-	case err != nil:
-		return Result{}, effects, err
-	case !exists:
-		return Result{Err: errNotAMember}, effects, nil
-	case cmd.ReadSeq > head.Seq || cmd.DeliveredSeq > head.Seq:
-		return Result{Err: errPastHead}, effects, nil
-	}
-	row, found, err := tx.Member(cmd.User, cmd.Conversation)
-	switch {
-	case err != nil:
-		return Result{}, effects, err
-	case !found:
-		return Result{}, effects, fmt.Errorf("conversation without its member's row at seq %d", head.Seq)
-	}
-
-	read := max(row.ReadSeq, cmd.ReadSeq)
-	delivered := max(row.DeliveredSeq, cmd.DeliveredSeq, read) // what is read was delivered
-	moved := read > row.ReadSeq || delivered > row.DeliveredSeq
-	if read > row.ReadSeq {
-		row.ReadOthers, err = othersUpTo(tx.Message, head, cmd.Conversation, cmd.User, read)
+// addMembers makes the rows of those users who have none: before its first
+// message a direct conversation may have only one of them, or none.
+func addMembers(tx *msgstore.Tx, index uint64, conversation string, users []string) error {
+	for _, user := range users {
+		_, found, err := tx.Member(user, conversation)
 		if err != nil {
-			return Result{}, effects, err
+			return err
+		}
+		if found {
+			continue
+		}
+		if err := tx.PutMember(index, user, conversation, msgstore.Member{}); err != nil {
+			return err
 		}
 	}
-	row.ReadSeq, row.DeliveredSeq = read, delivered
+	return nil
+}
+
+func applyMark(tx *msgstore.Tx, index uint64, cmd *Command, effects []Effect) (Result, []Effect, error) {
+	head, row, refusal, err := ownRow(tx, cmd.Conversation, cmd.User)
+	if err != nil || refusal != nil {
+		return Result{Err: refusal}, effects, err
+	}
+	if _, last := Bounds(head, row.Membership); cmd.ReadSeq > last || cmd.DeliveredSeq > last {
+		return Result{Err: errPastHead}, effects, nil
+	}
+	row, moved, err := moveCursors(tx, head, row, cmd.Conversation, cmd.User, cmd.ReadSeq, cmd.DeliveredSeq)
+	if err != nil {
+		return Result{}, effects, err
+	}
+	// To read is to take back what the user marked as unread by hand, to have
+	// it delivered is not.
+	unmarks := cmd.ReadSeq > 0 && row.Membership.GetSettings().GetMarkedUnread()
+	if unmarks {
+		row.Membership = withoutMark(row.Membership)
+	}
 	unread, err := Unread(tx.Message, head, row, cmd.Conversation, cmd.User)
 	if err != nil {
 		return Result{}, effects, err
 	}
-	if moved {
+	if moved || unmarks {
 		if err := tx.PutMember(index, cmd.User, cmd.Conversation, row); err != nil {
 			return Result{}, effects, err
+		}
+	}
+	if moved {
+		users := []string{cmd.User}
+		if peer, direct := protocol.Peer(cmd.Conversation, cmd.User); direct {
+			users = append(users, peer)
 		}
 		effects = append(effects, Effect{
 			Kind:         EffectReceipt,
 			Conversation: cmd.Conversation,
-			Users:        []string{cmd.User, peer},
+			Users:        users,
 			User:         cmd.User,
-			ReadSeq:      read,
-			DeliveredSeq: delivered,
+			ReadSeq:      row.ReadSeq,
+			DeliveredSeq: row.DeliveredSeq,
 			Unread:       unread,
 		})
 	}
-	return Result{ReadSeq: read, DeliveredSeq: delivered, Unread: unread}, effects, nil
+	if unmarks {
+		if effects, err = tellState(tx, cmd.User, cmd.Conversation, nil, effects); err != nil {
+			return Result{}, effects, err
+		}
+	}
+	return Result{ReadSeq: row.ReadSeq, DeliveredSeq: row.DeliveredSeq, Unread: unread}, effects, nil
+}
+
+// moveCursors returns row with the cursors moved forward to read and delivered,
+// and whether that moved any.
+func moveCursors(tx *msgstore.Tx, head msgstore.Head, row msgstore.Member, conversation, user string, read, delivered uint64) (msgstore.Member, bool, error) {
+	before := row
+	row.ReadSeq = max(row.ReadSeq, read)
+	row.DeliveredSeq = max(row.DeliveredSeq, delivered, row.ReadSeq) // what is read was delivered
+	if row.ReadSeq > before.ReadSeq {
+		var err error
+		row.ReadOthers, err = othersUpTo(tx.Message, head, conversation, user, row.ReadSeq)
+		if err != nil {
+			return msgstore.Member{}, false, err
+		}
+	}
+	return row, row.ReadSeq > before.ReadSeq || row.DeliveredSeq > before.DeliveredSeq, nil
 }
 
 // applyTrim removes messages from the old end. It is no business of the

@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"slices"
 	"unicode/utf8"
 
 	"github.com/godwit-im/godwit/protocol"
@@ -40,7 +41,70 @@ func CheckSend(user string, req *pb.Send, maxBody int) error {
 
 // CheckMark is CheckSend for a MARK. Whether the seqs exist is Apply's to say.
 func CheckMark(user string, req *pb.Mark) error {
-	return checkMember(user, req.Conversation)
+	return checkOwn(user, req.Conversation)
+}
+
+// CheckSettings is CheckSend for a SETTINGS.
+func CheckSettings(user string, req *pb.SetSettings) error {
+	if len(req.GetDraft()) > protocol.MaxDraft {
+		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "draft of %d bytes, the limit is %d", len(req.GetDraft()), protocol.MaxDraft)
+	}
+	return checkOwn(user, req.Conversation)
+}
+
+// CheckDelete is CheckSend for a DELETE. Whether the seqs exist is Apply's to
+// say.
+func CheckDelete(user string, req *pb.Delete) error {
+	switch {
+	case len(req.Seqs) > protocol.MaxDelete:
+		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "%d seqs to delete, the limit is %d", len(req.Seqs), protocol.MaxDelete)
+	case slices.Contains(req.Seqs, 0):
+		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "seqs begin with 1")
+	case len(req.Seqs) == 0 && req.ClearSeq == 0:
+		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "nothing to delete")
+	}
+	return checkOwn(user, req.Conversation)
+}
+
+// CheckContact is CheckSend for a CONTACT.
+func CheckContact(user string, req *pb.ContactRequest) error {
+	if err := protocol.CheckID("user", req.User); err != nil {
+		return err
+	}
+	switch {
+	case req.User == user:
+		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "nobody is their own contact")
+	case req.Action < pb.ContactAction_CONTACT_ACTION_REQUEST || req.Action > pb.ContactAction_CONTACT_ACTION_UNBLOCK:
+		return errUnknownAction
+	case len(req.Text) > protocol.MaxText:
+		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "text of %d bytes, the limit is %d", len(req.Text), protocol.MaxText)
+	}
+	return nil
+}
+
+// CheckAccount is CheckSend for an ACCOUNT.
+func CheckAccount(req *pb.SetAccount) error {
+	if _, known := pb.Audience_name[int32(req.GetPresence())]; !known {
+		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "unknown audience %d", int32(req.GetPresence()))
+	}
+	return nil
+}
+
+// checkOwn reports what can be told of a conversation's id without the store:
+// it is none, or that of somebody else's conversation.
+func checkOwn(user, conversation string) error {
+	if err := protocol.CheckConversation(conversation); err != nil {
+		return err
+	}
+	switch protocol.KindOf(conversation) {
+	case protocol.Direct:
+		return checkMember(user, conversation)
+	case protocol.System:
+		if conversation != protocol.SystemID(user) {
+			return errNotAMember
+		}
+	}
+	return nil
 }
 
 func checkMember(user, conversation string) error {

@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/godwit-im/godwit/msgstore"
+	"github.com/godwit-im/godwit/protocol"
 	"github.com/godwit-im/godwit/protocol/pb"
 )
 
@@ -13,7 +14,9 @@ import (
 // it count as unread for those who didn't write them, and how many of those its
 // own sender wrote. In a direct conversation that tells, at any message and for
 // either member, how many the other one wrote so far. A member's row keeps that
-// number at its read cursor; what the other one wrote since is unread.
+// number at its read cursor; what the other one wrote since is unread. In a
+// system conversation the server writes, so all that counts is unread to the
+// user.
 //
 // What retention removed is unread to nobody: it can't be read any more.
 
@@ -21,8 +24,8 @@ import (
 // error.
 type ReadFunc func(conversation string, seq uint64) (wire []byte, err error)
 
-// Unread is how many messages of a direct conversation user has yet to read,
-// given its head and user's row. Where retention has overtaken the read cursor
+// Unread is how many messages of a conversation user has yet to read, given its
+// head and user's row. Where retention has overtaken the read cursor
 // it reads the oldest message that is kept, and no other.
 func Unread(read ReadFunc, head msgstore.Head, row msgstore.Member, conversation, user string) (uint64, error) {
 	seen := row.ReadOthers
@@ -33,7 +36,7 @@ func Unread(read ReadFunc, head msgstore.Head, row msgstore.Member, conversation
 		}
 		seen = max(seen, gone)
 	}
-	others := head.Others(user)
+	others := headOthers(head, conversation, user)
 	return others - min(others, seen), nil // a row may be newer than the head it is read with
 }
 
@@ -42,7 +45,7 @@ func Unread(read ReadFunc, head msgstore.Head, row msgstore.Member, conversation
 // seq by seq: everything that was removed counts.
 func othersUpTo(read ReadFunc, head msgstore.Head, conversation, user string, seq uint64) (uint64, error) {
 	if seq >= head.Seq || head.MinSeq > head.Seq {
-		return head.Others(user), nil
+		return headOthers(head, conversation, user), nil
 	}
 	m, err := readMessage(read, conversation, max(seq, head.MinSeq))
 	if err != nil {
@@ -50,13 +53,24 @@ func othersUpTo(read ReadFunc, head msgstore.Head, conversation, user string, se
 	}
 	mine := m.Sender == user
 	others := m.SenderCount
-	if mine {
+	switch {
+	case protocol.KindOf(conversation) != protocol.Direct:
+		others = m.Count
+	case mine:
 		others = m.Count - m.SenderCount
 	}
 	if seq < head.MinSeq && !mine {
 		others-- // m itself is kept
 	}
 	return others, nil
+}
+
+// headOthers is how many countable messages up to the head user did not write.
+func headOthers(head msgstore.Head, conversation, user string) uint64 {
+	if protocol.KindOf(conversation) != protocol.Direct {
+		return head.Count
+	}
+	return head.Others(user)
 }
 
 func readMessage(read ReadFunc, conversation string, seq uint64) (*pb.Message, error) {

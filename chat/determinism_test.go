@@ -44,8 +44,11 @@ func drawCommand(t *rapid.T) Command {
 		Conversation: rapid.SampledFrom([]string{"d:ann:bob", "d:ann:cid", "d:bob:cid"}).Draw(t, "conversation"),
 		User:         user.Draw(t, "user"),
 		TimeMs:       rapid.Int64Range(1, 1000).Draw(t, "time"), // goes back and forth
+		Rules:        rulesOf(rapid.SampledFrom([]string{"", "", "contacts-only", "delete-two"}).Draw(t, "rules")),
 	}
-	switch rapid.IntRange(0, 9).Draw(t, "op") {
+	switch rapid.IntRange(0, 14).Draw(t, "op") {
+	case 10, 11, 12, 13, 14:
+		drawOwnCommand(t, &c)
 	case 0:
 		c.Op, c.User = OpTrim, ""
 		c.Below = rapid.Uint64Range(0, 12).Draw(t, "below")
@@ -125,7 +128,7 @@ func TestApplyReadsOnlyItsArguments(t *testing.T) {
 		t.Error(f)
 	}
 	// The walk must not have missed the point.
-	for _, f := range []string{"Apply", "applySend", "applyMark", "applyTrim", "appendMessage", "othersUpTo"} {
+	for _, f := range []string{"Apply", "applySend", "applyMark", "applyTrim", "appendMessage", "othersUpTo", "applySettings", "applyDelete", "applyContact", "applyAccount", "applySeen", "applyNotify", "applyForget", "tellState"} {
 		if !reached[f] {
 			t.Errorf("the walk from Apply did not reach %s; it reached %v", f, reached)
 		}
@@ -163,11 +166,12 @@ func TestImpuritiesAreFound(t *testing.T) {
 
 // pure are the packages that what Apply reaches may call.
 var pure = map[string]bool{
-	"bytes":                                   true,
-	"fmt":                                     true,
-	"google.golang.org/protobuf/proto":        true,
-	"github.com/godwit-im/godwit/msgstore":    true,
-	"github.com/godwit-im/godwit/protocol":    true,
+	"bytes":                                true,
+	"fmt":                                  true,
+	"slices":                               true,
+	"google.golang.org/protobuf/proto":     true,
+	"github.com/godwit-im/godwit/msgstore": true,
+	"github.com/godwit-im/godwit/protocol": true,
 	"github.com/godwit-im/godwit/protocol/pb": true,
 }
 

@@ -23,7 +23,9 @@ import (
 //	trim <user> <peer> below=
 //	state <user> <peer>
 //
-// <user> <peer> name the direct conversation; in=<id> names another one. The
+// <user> <peer> name the direct conversation; in=<id> names another one, and
+// in=system the user's system conversation. ownCommand has more commands, and
+// what rules= and full= are. The
 // clock ticks a second with every command, unless at= sets it. Ids are 101,
 // 102, ... Every command is a commit of its own.
 func TestTranscripts(t *testing.T) {
@@ -56,11 +58,14 @@ func (tr *transcript) run(d *datadriven.TestData) (string, error) {
 			options[arg.Key] = arg.Vals[0]
 		}
 	}
-	if len(words) < 2 {
-		return "", fmt.Errorf("a user and a peer must be given")
+	for len(words) < 2 {
+		words = append(words, "?") // what has no peer
 	}
-	c := Command{User: words[0], Conversation: protocol.DirectID(words[0], words[1])}
-	if in, ok := options["in"]; ok {
+	c := Command{User: words[0], Conversation: protocol.DirectID(words[0], words[1]), Rules: rulesOf(options["rules"])}
+	switch in, ok := options["in"]; {
+	case in == "system":
+		c.Conversation = protocol.SystemID(c.User)
+	case ok:
 		c.Conversation = in
 	}
 	number := func(key string) (n uint64) {
@@ -87,8 +92,12 @@ func (tr *transcript) run(d *datadriven.TestData) (string, error) {
 		c.Op, c.User, c.Below = OpTrim, "", number("below")
 	case "state":
 		return tr.state(c.Conversation)
+	case "outbox":
+		return tr.outbox()
 	default:
-		return "", fmt.Errorf("unknown command %q", d.Cmd)
+		if err := tr.ownCommand(d, words[1:], number, &c); err != nil {
+			return "", err
+		}
 	}
 	tr.clock += 1000
 	if at := number("at"); at > 0 {
@@ -130,8 +139,14 @@ func show(c *Command, r Result, effects []Effect) string {
 		fmt.Fprintf(&b, "marked: read=%d delivered=%d unread=%d\n", r.ReadSeq, r.DeliveredSeq, r.Unread)
 	case c.Op == OpTrim:
 		fmt.Fprintf(&b, "trimmed: %d removed\n", r.Removed)
+	default:
+		b.WriteString(showOwnResult(c, r))
 	}
 	for _, e := range effects {
+		if e.Kind == EffectFollowUp {
+			fmt.Fprintf(&b, "follow up %d of %d in %s: %s in %s\n", e.FollowUp, e.Index, e.Source, prototext(e.Notice), e.Conversation)
+			continue
+		}
 		fmt.Fprintf(&b, "tell %s: ", strings.Join(e.Users, ", "))
 		switch e.Kind {
 		case EffectMessage:
@@ -142,6 +157,16 @@ func show(c *Command, r Result, effects []Effect) string {
 			fmt.Fprintf(&b, "%s in %s at %d: %s\n", f.Type, e.Conversation, e.Seq, showMessage(f.Body))
 		case EffectReceipt:
 			fmt.Fprintf(&b, "RECEIPT in %s of %s: read=%d delivered=%d unread=%d\n", e.Conversation, e.User, e.ReadSeq, e.DeliveredSeq, e.Unread)
+		case EffectState:
+			f, _, err := protocol.Parse(e.Frame, protocol.MaxBody)
+			if err != nil || f.Type != protocol.TypeState {
+				panic(fmt.Sprintf("bad frame in effect: %v %v", f.Type, err))
+			}
+			m := &pb.State{}
+			if err := proto.Unmarshal(f.Body, m); err != nil {
+				panic(err)
+			}
+			fmt.Fprintf(&b, "%s in %s: %s\n", f.Type, e.Conversation, showState(m.State))
 		}
 	}
 	return b.String()
@@ -155,6 +180,13 @@ func showMessage(wire []byte) string {
 	s := fmt.Sprintf("%s/%s %q", m.Sender, m.ClientId, m.Body)
 	if m.Kind == pb.Kind_KIND_CUSTOM {
 		s += " custom " + m.ContentType
+	}
+	if m.Kind == pb.Kind_KIND_NOTICE {
+		notice := &pb.Notice{}
+		if err := proto.Unmarshal(m.Body, notice); err != nil {
+			panic(err)
+		}
+		s = fmt.Sprintf("notice %s {%s}", m.ClientId, prototext(notice))
 	}
 	return s + fmt.Sprintf(" id=%d time=%d count=%d/%d", m.Id, m.TimeMs, m.SenderCount, m.Count)
 }
@@ -170,11 +202,14 @@ func (tr *transcript) state(conversation string) (string, error) {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "head: seq=%d id=%d time=%d min=%d stamp=%d\n", h.Seq, h.ID, h.TimeMs, h.MinSeq, h.Stamp)
-	users := strings.Split(strings.TrimPrefix(conversation, "d:"), ":")
-	for _, user := range users {
+	for _, user := range strings.Split(conversation[2:], ":") {
 		row, found, err := tr.store.Member(user, conversation)
-		if err != nil || !found {
-			return "", fmt.Errorf("row of %s: found %v, %v", user, found, err)
+		if err != nil {
+			return "", fmt.Errorf("row of %s: %w", user, err)
+		}
+		if !found {
+			fmt.Fprintf(&b, "%s: no row\n", user)
+			continue
 		}
 		read := func(conversation string, seq uint64) ([]byte, error) {
 			wire, found, err := tr.store.Message(conversation, seq)
@@ -187,7 +222,16 @@ func (tr *transcript) state(conversation string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		fmt.Fprintf(&b, "%s: read=%d delivered=%d unread=%d stamp=%d\n", user, row.ReadSeq, row.DeliveredSeq, unread, row.Stamp)
+		fmt.Fprintf(&b, "%s: read=%d delivered=%d unread=%d stamp=%d", user, row.ReadSeq, row.DeliveredSeq, unread, row.Stamp)
+		if row.Membership != nil {
+			fmt.Fprintf(&b, " {%s}", prototext(row.Membership))
+		}
+		if deleted, err := tr.store.DeletedSince(user, conversation, 0); err != nil {
+			return "", err
+		} else if len(deleted) > 0 {
+			fmt.Fprintf(&b, " deleted=%v", deleted)
+		}
+		b.WriteString("\n")
 	}
 	for seq := h.MinSeq; seq <= h.Seq; seq++ {
 		wire, found, err := tr.store.Message(conversation, seq)

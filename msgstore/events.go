@@ -248,6 +248,12 @@ func (tx *Tx) PutDeleted(index uint64, user, conversation string, seqs []uint64)
 	return tx.Deleted(user, conversation)
 }
 
+// IsDeleted reports whether a user has deleted a message for themselves.
+func (tx *Tx) IsDeleted(user, conversation string, seq uint64) (bool, error) {
+	value, err := tx.row(appendDeletedKey(nil, tx.s.PartitionOf(conversation), user, conversation, seq))
+	return value != nil, err
+}
+
 // Deleted returns how many messages of a conversation a user has deleted.
 func (tx *Tx) Deleted(user, conversation string) (int, error) {
 	lower, upper := deletedBounds(tx.s.PartitionOf(conversation), user, conversation)

@@ -98,6 +98,12 @@ func GroupID(creator, clientID string) string { return "g:" + creator + ":" + cl
 // SystemID is the id of user's system conversation.
 func SystemID(user string) string { return "s:" + user }
 
+// SystemUser returns the user whose system conversation this is, and whether it
+// is one. The result aliases conversation.
+func SystemUser(conversation string) (user string, ok bool) {
+	return strings.CutPrefix(conversation, "s:")
+}
+
 // CheckConversation returns a BAD_ID error unless id has the form of a
 // conversation's.
 func CheckConversation(id string) error {

@@ -115,8 +115,9 @@ func write(ctx context.Context, cfg Config, plan Plan, part part) (r Result, err
 // partitions are divided among goroutines, as among a server's writers.
 func writeCrowd(ctx context.Context, store *msgstore.Store, plan Plan, part part, first int, written *atomic.Int64) error {
 	writers := make([]*writer, min(runtime.GOMAXPROCS(0), store.Partitions()))
+	rules := chat.DefaultRules()
 	for i := range writers {
-		writers[i] = &writer{store: store, size: plan.Size, index: make([]uint64, store.Partitions())}
+		writers[i] = &writer{store: store, rules: &rules, size: plan.Size, index: make([]uint64, store.Partitions())}
 		for p := range writers[i].index {
 			writers[i].index[p] = store.Applied(p)
 		}
@@ -144,6 +145,7 @@ type conversation struct {
 // goroutine.
 type writer struct {
 	store         *msgstore.Store
+	rules         *chat.Rules
 	size          int
 	conversations []conversation
 	index         []uint64 // by partition: the last that was used
@@ -189,6 +191,7 @@ func (w *writer) add(c *conversation, sender, clientID string, count int) error 
 	result, effects, err := chat.Apply(w.tx, w.index[c.partition], &chat.Command{
 		Op: chat.OpSend, Conversation: c.id, User: sender, ClientID: clientID,
 		TimeMs: time.Now().UnixMilli(), MessageID: w.store.NextID(), Kind: pb.Kind_KIND_TEXT, Body: w.body,
+		Rules: w.rules,
 	}, w.effects[:0])
 	w.effects = effects
 	switch {
