@@ -221,3 +221,6 @@ func (op Op) appends() bool {
 	}
 	return false
 }
+
+// followsUp reports whether a command is a part of another one's follow-up.
+func (op Op) followsUp() bool { return op == OpNotify || op == OpForget }

@@ -41,7 +41,9 @@ type Embedded struct {
 	queues  []*queue // by partition
 	writers []*writer
 	cold    *coldList
+	relay   *relay
 	failed  atomic.Bool
+	failing chan struct{} // closed once failed is set
 	stats   counters
 
 	stopRetention context.CancelFunc
@@ -102,8 +104,10 @@ func newEmbedded(cfg Config, store *msgstore.Store, sink Sink, steps steps) (*Em
 	e := &Embedded{
 		cfg: cfg, store: store, sink: sink, steps: steps,
 		cold:    newColdList(),
+		failing: make(chan struct{}),
 		drained: make(chan struct{}),
 	}
+	e.relay = newRelay(e)
 	e.queues = make([]*queue, store.Partitions())
 	e.writers = make([]*writer, cfg.Writers)
 	for i := range e.writers {
@@ -119,7 +123,7 @@ func newEmbedded(cfg Config, store *msgstore.Store, sink Sink, steps steps) (*Em
 }
 
 func (e *Embedded) start() {
-	var writers, warmers sync.WaitGroup
+	var writers, warmers, relay sync.WaitGroup
 	for _, w := range e.writers {
 		writers.Go(w.run)
 	}
@@ -131,10 +135,13 @@ func (e *Embedded) start() {
 	if e.cfg.Retention.enabled() {
 		e.retention.Go(func() { e.retain(ctx) })
 	}
+	relay.Go(e.relay.run)
+	e.relay.ring()
 	go func() {
 		writers.Wait()
 		e.cold.close()
 		warmers.Wait()
+		relay.Wait()
 		e.retention.Wait()
 		close(e.drained)
 	}()
@@ -161,7 +168,8 @@ func (e *Embedded) Submit(p *Proposal) error {
 }
 
 // Close takes nothing more on, lets everything that was accepted be applied,
-// committed and delivered, and ends the log's goroutines. It returns ctx's error
+// committed and delivered, follow-ups included, and ends the log's goroutines.
+// It returns ctx's error
 // when that takes too long (a store that hangs; the goroutines are then still
 // there, and so must the store be), and the reason if the log has failed.
 func (e *Embedded) Close(ctx context.Context) error {
@@ -170,11 +178,35 @@ func (e *Embedded) Close(ctx context.Context) error {
 		for _, q := range e.queues {
 			q.close()
 		}
+		go e.finish()
 	})
 	select {
 	case <-e.drained:
 		return e.err
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// finish ends a log whose queues are closed. First what was accepted is settled,
+// then the follow-ups of that, which have none of their own; then nothing can
+// come in any more.
+func (e *Embedded) finish() {
+	defer close(e.relay.stop)
+	for _, q := range e.queues {
+		select {
+		case <-q.settled:
+		case <-e.failing:
+			return
+		}
+	}
+	e.relay.finish()
+	select {
+	case <-e.relay.idle:
+	case <-e.failing:
+		return
+	}
+	for _, q := range e.queues {
+		q.end()
 	}
 }

@@ -30,7 +30,11 @@ type queue struct {
 	warm     recent
 	commands int // in ready and parked
 	bytes    int
-	closed   bool
+	pending  int  // taken on and not settled: these, and those that were taken out since
+	closed   bool // only the log's own follow-ups come in
+	over     bool // nothing does
+
+	settled chan struct{} // closed when the queue is closed and nothing pending
 }
 
 func newQueue(partition, maxCommands, maxBytes int, cold *coldList, bell chan<- struct{}) *queue {
@@ -38,6 +42,8 @@ func newQueue(partition, maxCommands, maxBytes int, cold *coldList, bell chan<- 
 		partition: partition, maxCommands: maxCommands, maxBytes: maxBytes, cold: cold, bell: bell,
 		parked: make(map[string][]*Proposal),
 		warm:   recent{size: recentSize},
+
+		settled: make(chan struct{}),
 	}
 }
 
@@ -70,12 +76,13 @@ func (q *queue) put(p *Proposal) (first bool, err error) {
 	defer q.mu.Unlock()
 	size := p.size()
 	switch {
-	case q.closed:
+	case q.over, q.closed && !p.Command.Op.followsUp():
 		return false, errDraining
 	case q.commands >= q.maxCommands, q.commands > 0 && q.bytes+size > q.maxBytes:
 		return false, errBusy
 	}
 	q.commands++
+	q.pending++
 	q.bytes += size
 
 	conversation := p.Command.Conversation
@@ -121,19 +128,48 @@ func (q *queue) take(dst []*Proposal, commands, bytes int) (_ []*Proposal, taken
 	return dst, taken
 }
 
-// close refuses everything from now on. What is there stays to be taken.
+// done is told that n proposals that were taken out are settled.
+func (q *queue) done(n int) {
+	q.mu.Lock()
+	q.pending -= n
+	q.settle()
+	q.mu.Unlock()
+}
+
+// close refuses everything but follow-ups from now on. What is there stays to be
+// taken.
 func (q *queue) close() {
 	q.mu.Lock()
 	q.closed = true
+	q.settle()
+	q.mu.Unlock()
+}
+
+// settle closes settled if that is due. Called with mu held.
+func (q *queue) settle() {
+	if !q.closed || q.pending > 0 {
+		return
+	}
+	select {
+	case <-q.settled: // it was due before, and follow-ups came in since
+	default:
+		close(q.settled)
+	}
+}
+
+// end refuses everything from now on.
+func (q *queue) end() {
+	q.mu.Lock()
+	q.over = true
 	q.mu.Unlock()
 	q.ring()
 }
 
-// ended reports whether the queue is closed and empty, for good.
+// ended reports whether nothing comes in any more and nothing is there.
 func (q *queue) ended() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.closed && q.commands == 0
+	return q.over && q.commands == 0
 }
 
 // depth is the number of proposals that wait.

@@ -24,6 +24,13 @@ type writer struct {
 	effects   []Effect
 	ends      []int // where each outcome's effects end
 	settled   []ownResult
+	took      []taken
+}
+
+// taken is how many of a batch's proposals came from a queue.
+type taken struct {
+	queue *queue
+	n     int
 }
 
 // source is one of a writer's queues, with the index of the last command that
@@ -92,6 +99,7 @@ func (w *writer) writeBatch() (int, error) {
 			tx.Discard()
 			return 0, err
 		}
+		w.took = append(w.took, taken{s.queue, len(w.proposals)})
 		commands += len(w.proposals)
 		bytes += size
 		if commands >= cfg.BatchCommands || bytes >= cfg.BatchBytes {
@@ -129,13 +137,16 @@ func (w *writer) apply(tx *msgstore.Tx, s *source, nowMs int64) error {
 			result Result
 			err    error
 		)
+		from := len(w.effects)
 		result, w.effects, err = w.log.steps.apply(tx, s.index, &p.Command, w.effects)
 		if err != nil {
 			return fmt.Errorf("partition %d: %w", s.queue.partition, err)
 		}
 		if p.settled != nil {
 			w.settled = append(w.settled, ownResult{p.settled, result})
-			continue
+			if len(w.effects) == from {
+				continue
+			}
 		}
 		switch {
 		case result.Err != nil || p.Command.Op != OpSend:
@@ -161,16 +172,21 @@ func (w *writer) settle(tx *msgstore.Tx) error {
 	if err := w.log.steps.settle(tx, w.log.sink, w.outcomes); err != nil {
 		return err
 	}
+	w.log.relay.take(w.effects)
 	for _, own := range w.settled {
 		own.to(own.result)
+	}
+	for _, t := range w.took {
+		t.queue.done(t.n)
 	}
 	// Let go of the frames and proposals: the next batch may be a small one.
 	clear(w.proposals[:cap(w.proposals)])
 	clear(w.outcomes)
 	clear(w.effects)
 	clear(w.settled)
+	clear(w.took)
 	w.proposals, w.outcomes, w.effects = w.proposals[:0], w.outcomes[:0], w.effects[:0]
-	w.ends, w.settled = w.ends[:0], w.settled[:0]
+	w.ends, w.settled, w.took = w.ends[:0], w.settled[:0], w.took[:0]
 	return nil
 }
 
@@ -180,6 +196,7 @@ func (e *Embedded) fail(err error) {
 		return
 	}
 	e.err = fmt.Errorf("chat: the command log has failed: %w", err)
+	close(e.failing)
 	for _, w := range e.writers {
 		select {
 		case w.bell <- struct{}{}:
