@@ -39,6 +39,8 @@ func Apply(tx *msgstore.Tx, index uint64, cmd *Command, effects []Effect) (Resul
 		r, effects, err = applyMark(tx, index, cmd, effects)
 	case OpTrim:
 		r, err = applyTrim(tx, index, cmd)
+	case OpGroup:
+		r, effects, err = applyGroup(tx, index, cmd, effects)
 	case OpSettings:
 		r, effects, err = applySettings(tx, index, cmd, effects)
 	case OpDelete:
@@ -63,10 +65,7 @@ func Apply(tx *msgstore.Tx, index uint64, cmd *Command, effects []Effect) (Resul
 }
 
 func applySend(tx *msgstore.Tx, index uint64, cmd *Command, effects []Effect) (Result, []Effect, error) {
-	peer, member := protocol.Peer(cmd.Conversation, cmd.User)
-	if !member {
-		return Result{Err: errNotAMember}, effects, nil
-	}
+	// Whoever sent it, even if they are no member any more, gets the first answer.
 	seq, found, err := tx.FindByClientID(cmd.Conversation, cmd.User, cmd.ClientID)
 	if err != nil {
 		return Result{}, effects, err
@@ -75,10 +74,14 @@ func applySend(tx *msgstore.Tx, index uint64, cmd *Command, effects []Effect) (R
 		r, err := answerResend(tx, seq, cmd)
 		return r, effects, err
 	}
-	if refusal, err := refuseDirect(tx, cmd.Rules, cmd.Conversation, cmd.User, peer); refusal != nil || err != nil {
+	from, refusal, err := senderOf(tx, cmd)
+	if err != nil || refusal != nil {
 		return Result{Err: refusal}, effects, err
 	}
-	return appendMessage(tx, index, cmd, peer, effects)
+	if refusal := from.refuse(rightPost, cmd.TimeMs); refusal != nil {
+		return Result{Err: refusal}, effects, nil
+	}
+	return appendMessage(tx, index, cmd, &from, effects)
 }
 
 // answerResend answers a SEND whose client message id is that of the message at
@@ -95,21 +98,20 @@ func answerResend(tx *msgstore.Tx, seq uint64, cmd *Command) (Result, error) {
 	return Result{Seq: m.Seq, ID: m.Id, TimeMs: m.TimeMs, Duplicate: true}, nil
 }
 
-// appendMessage stores cmd's message at the end of its conversation, which
-// comes into being with its first one.
-func appendMessage(tx *msgstore.Tx, index uint64, cmd *Command, peer string, effects []Effect) (Result, []Effect, error) {
+// appendMessage stores cmd's message at the end of its conversation; a direct
+// one comes into being with its first message.
+func appendMessage(tx *msgstore.Tx, index uint64, cmd *Command, from *sender, effects []Effect) (Result, []Effect, error) {
 	head, exists, err := tx.Head(cmd.Conversation)
 	if err != nil {
 		return Result{}, effects, err
 	}
-	users := []string{cmd.User, peer}
 	if !exists {
 		if err := tx.Create(index, cmd.Conversation); err != nil {
 			return Result{}, effects, err
 		}
 	}
 	if head.Seq == 0 {
-		if err := addMembers(tx, index, cmd.Conversation, users); err != nil {
+		if err := addMembers(tx, index, cmd.Conversation, from.users); err != nil {
 			return Result{}, effects, err
 		}
 	}
@@ -126,16 +128,24 @@ func appendMessage(tx *msgstore.Tx, index uint64, cmd *Command, peer string, eff
 		ContentType: cmd.ContentType,
 		Body:        cmd.Body,
 		Count:       head.Count + 1,
-		SenderCount: head.Count - head.Others(cmd.User) + 1,
+	}
+	if from.group == nil {
+		m.SenderCount = head.Count - head.Others(cmd.User) + 1
 	}
 	frame := protocol.NewMessageFrame(m)
 	if err := tx.Append(index, m, frame[protocol.HeaderSize:]); err != nil {
 		return Result{}, effects, err
 	}
+	if from.group != nil {
+		if err := from.read(tx, index, cmd, m); err != nil {
+			return Result{}, effects, err
+		}
+	}
 	effects = append(effects, Effect{
 		Kind:         EffectMessage,
 		Conversation: m.Conversation,
-		Users:        users,
+		Users:        from.users,
+		Group:        from.group != nil,
 		Seq:          m.Seq,
 		Frame:        frame,
 	})
@@ -188,19 +198,9 @@ func applyMark(tx *msgstore.Tx, index uint64, cmd *Command, effects []Effect) (R
 		}
 	}
 	if moved {
-		users := []string{cmd.User}
-		if peer, direct := protocol.Peer(cmd.Conversation, cmd.User); direct {
-			users = append(users, peer)
+		if effects, err = tellReceipt(tx, cmd, row, unread, effects); err != nil {
+			return Result{}, effects, err
 		}
-		effects = append(effects, Effect{
-			Kind:         EffectReceipt,
-			Conversation: cmd.Conversation,
-			Users:        users,
-			User:         cmd.User,
-			ReadSeq:      row.ReadSeq,
-			DeliveredSeq: row.DeliveredSeq,
-			Unread:       unread,
-		})
 	}
 	if unmarks {
 		if effects, err = tellState(tx, cmd.User, cmd.Conversation, nil, effects); err != nil {
@@ -208,6 +208,37 @@ func applyMark(tx *msgstore.Tx, index uint64, cmd *Command, effects []Effect) (R
 		}
 	}
 	return Result{ReadSeq: row.ReadSeq, DeliveredSeq: row.DeliveredSeq, Unread: unread}, effects, nil
+}
+
+// tellReceipt adds the effects of the user's cursors having moved: for their own
+// devices, for the other one of a direct conversation, and for all others in a
+// group that is small enough.
+func tellReceipt(tx *msgstore.Tx, cmd *Command, row msgstore.Member, unread uint64, effects []Effect) ([]Effect, error) {
+	receipt := Effect{
+		Kind:         EffectReceipt,
+		Conversation: cmd.Conversation,
+		Users:        []string{cmd.User},
+		User:         cmd.User,
+		ReadSeq:      row.ReadSeq,
+		DeliveredSeq: row.DeliveredSeq,
+		Unread:       unread,
+	}
+	switch protocol.KindOf(cmd.Conversation) {
+	case protocol.Direct:
+		peer, _ := protocol.Peer(cmd.Conversation, cmd.User)
+		receipt.Users = append(receipt.Users, peer)
+	case protocol.Group:
+		g, _, err := tx.Group(cmd.Conversation)
+		if err != nil {
+			return effects, err
+		}
+		if showsReceipts(g, cmd.Rules) && row.Membership.GetStanding() == pb.Standing_STANDING_ACTIVE {
+			toAll := receipt
+			toAll.Users, toAll.Group, toAll.Unread = nil, true, 0
+			effects = append(effects, toAll)
+		}
+	}
+	return append(effects, receipt), nil
 }
 
 // moveCursors returns row with the cursors moved forward to read and delivered,

@@ -12,7 +12,7 @@ import (
 // told without the store: what passes is fit for a Command. maxBody is the
 // largest body in bytes. The error is a *protocol.Error.
 func CheckSend(user string, req *pb.Send, maxBody int) error {
-	if err := checkMember(user, req.Conversation); err != nil {
+	if err := checkOwn(user, req.Conversation); err != nil {
 		return err
 	}
 	if err := protocol.CheckID("client message id", req.ClientId); err != nil {

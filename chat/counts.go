@@ -37,6 +37,12 @@ func Unread(read ReadFunc, head msgstore.Head, row msgstore.Member, conversation
 		seen = max(seen, gone)
 	}
 	others := headOthers(head, conversation, user)
+	if until := row.Membership.GetUntilSeq(); until > 0 && until < head.Seq {
+		var err error
+		if others, err = othersUpTo(read, head, conversation, user, until); err != nil {
+			return 0, err
+		}
+	}
 	return others - min(others, seen), nil // a row may be newer than the head it is read with
 }
 
@@ -59,10 +65,22 @@ func othersUpTo(read ReadFunc, head msgstore.Head, conversation, user string, se
 	case mine:
 		others = m.Count - m.SenderCount
 	}
-	if seq < head.MinSeq && !mine {
+	if seq < head.MinSeq && countable(m) && (!mine || protocol.KindOf(conversation) != protocol.Direct) {
 		others-- // m itself is kept
 	}
 	return others, nil
+}
+
+// countable reports whether a message counts as unread for those who did not
+// write it. In a system conversation there is nothing but notices.
+func countable(m *pb.Message) bool {
+	switch m.Kind {
+	case pb.Kind_KIND_EDIT, pb.Kind_KIND_RECALL, pb.Kind_KIND_REACTION:
+		return false
+	case pb.Kind_KIND_NOTICE:
+		return protocol.KindOf(m.Conversation) == protocol.System
+	}
+	return m.Flags&uint32(pb.Flag_FLAG_UNCOUNTED) == 0
 }
 
 // headOthers is how many countable messages up to the head user did not write.

@@ -46,11 +46,7 @@ func ownRow(tx *msgstore.Tx, conversation, user string) (msgstore.Head, msgstore
 
 // inside reports whether a user is in a group, or was.
 func inside(m *pb.Membership) bool {
-	switch m.GetStanding() {
-	case pb.Standing_STANDING_ACTIVE, pb.Standing_STANDING_LEFT, pb.Standing_STANDING_REMOVED:
-		return true
-	}
-	return false
+	return m.GetStanding() == pb.Standing_STANDING_ACTIVE || m.GetUntilSeq() > 0
 }
 
 // putMembership puts m into user's row, which is row as it stands, and tells
@@ -88,6 +84,11 @@ func orNil(m *pb.Membership) *pb.Membership {
 // tellState adds the effect that tells all of user's devices how a conversation
 // stands for them now, and which single messages they have just deleted in it.
 func tellState(tx *msgstore.Tx, user, conversation string, deleted []uint64, effects []Effect) ([]Effect, error) {
+	return tellStateWith(tx, user, conversation, effects, func(s *pb.ConversationState) { s.Deleted = deleted })
+}
+
+// tellStateWith is tellState with what add adds.
+func tellStateWith(tx *msgstore.Tx, user, conversation string, effects []Effect, add func(*pb.ConversationState)) ([]Effect, error) {
 	head, _, err := tx.Head(conversation)
 	if err != nil {
 		return effects, err
@@ -112,8 +113,8 @@ func tellState(tx *msgstore.Tx, user, conversation string, deleted []uint64, eff
 		ReadSeq:      row.ReadSeq,
 		DeliveredSeq: row.DeliveredSeq,
 		Membership:   row.Membership,
-		Deleted:      deleted,
 	}
+	add(state)
 	if last == head.Seq {
 		state.HeadId = head.ID
 	}

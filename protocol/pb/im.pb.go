@@ -85,6 +85,7 @@ const (
 	Code_CODE_TOO_MANY_CONTACTS      Code = 79
 	Code_CODE_TOO_MANY_SUBSCRIPTIONS Code = 80
 	Code_CODE_TOO_MANY_DELETED       Code = 81
+	Code_CODE_OTHER_VERSION          Code = 82
 	// A defect or a failing disk on the server's side.
 	Code_CODE_INTERNAL Code = 90
 )
@@ -139,6 +140,7 @@ var (
 		79: "CODE_TOO_MANY_CONTACTS",
 		80: "CODE_TOO_MANY_SUBSCRIPTIONS",
 		81: "CODE_TOO_MANY_DELETED",
+		82: "CODE_OTHER_VERSION",
 		90: "CODE_INTERNAL",
 	}
 	Code_value = map[string]int32{
@@ -189,6 +191,7 @@ var (
 		"CODE_TOO_MANY_CONTACTS":      79,
 		"CODE_TOO_MANY_SUBSCRIPTIONS": 80,
 		"CODE_TOO_MANY_DELETED":       81,
+		"CODE_OTHER_VERSION":          82,
 		"CODE_INTERNAL":               90,
 	}
 )
@@ -6729,7 +6732,7 @@ const file_im_proto_rawDesc = "" +
 	"\x03End\x12\x16\n" +
 	"\x06device\x18\x01 \x01(\tR\x06device\"\x1d\n" +
 	"\x05Ended\x12\x14\n" +
-	"\x05found\x18\x01 \x01(\bR\x05found*\x95\t\n" +
+	"\x05found\x18\x01 \x01(\bR\x05found*\xad\t\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eCODE_BAD_FRAME\x10\x01\x12\x18\n" +
@@ -6778,7 +6781,8 @@ const file_im_proto_rawDesc = "" +
 	"\x17CODE_TOO_MANY_REACTIONS\x10N\x12\x1a\n" +
 	"\x16CODE_TOO_MANY_CONTACTS\x10O\x12\x1f\n" +
 	"\x1bCODE_TOO_MANY_SUBSCRIPTIONS\x10P\x12\x19\n" +
-	"\x15CODE_TOO_MANY_DELETED\x10Q\x12\x11\n" +
+	"\x15CODE_TOO_MANY_DELETED\x10Q\x12\x16\n" +
+	"\x12CODE_OTHER_VERSION\x10R\x12\x11\n" +
 	"\rCODE_INTERNAL\x10Z*\x90\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\r\n" +

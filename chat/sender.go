@@ -1,0 +1,72 @@
+package chat
+
+import (
+	"github.com/godwit-im/godwit/msgstore"
+	"github.com/godwit-im/godwit/protocol"
+	"github.com/godwit-im/godwit/protocol/pb"
+)
+
+var errNotYours = protocol.Errorf(pb.Code_CODE_NOT_ALLOWED, "only the server writes into a system conversation")
+
+// sender is who sends a message, and to whom.
+type sender struct {
+	users []string // both, in a direct conversation
+
+	// In a group: its data, and the sender's row in it.
+	group *pb.Group
+	row   msgstore.Member
+}
+
+// senderOf returns the sender of cmd's message, or why nothing can come from
+// there: they are not in the conversation, or are not welcome in it.
+func senderOf(tx *msgstore.Tx, cmd *Command) (sender, *protocol.Error, error) {
+	switch protocol.KindOf(cmd.Conversation) {
+	case protocol.Direct:
+		peer, member := protocol.Peer(cmd.Conversation, cmd.User)
+		if !member {
+			return sender{}, errNotAMember, nil
+		}
+		refusal, err := refuseDirect(tx, cmd.Rules, cmd.Conversation, cmd.User, peer)
+		return sender{users: []string{cmd.User, peer}}, refusal, err
+	case protocol.Group:
+		g, found, err := tx.Group(cmd.Conversation)
+		if err != nil || !found || g.DissolvedSeq > 0 {
+			return sender{}, errNotAMember, err
+		}
+		row, _, err := tx.Member(cmd.User, cmd.Conversation)
+		if err != nil || row.Membership.GetStanding() != pb.Standing_STANDING_ACTIVE {
+			return sender{}, errNotAMember, err
+		}
+		return sender{group: g, row: row}, nil, nil
+	}
+	if cmd.Conversation == protocol.SystemID(cmd.User) {
+		return sender{}, errNotYours, nil
+	}
+	return sender{}, errNotAMember, nil
+}
+
+// refuse is why the sender may not do what r says; nil if they may. In a direct
+// conversation both may do what members may.
+func (s *sender) refuse(r right, nowMs int64) *protocol.Error {
+	if s.group == nil {
+		return nil
+	}
+	return refuse(s.group, s.row.Membership, r, nowMs)
+}
+
+// read moves the sender's cursors to their own message m: who writes in a group
+// has read what is before. So a member's unread count needs no count of their
+// own messages, and a message costs this one row, however large the group is.
+func (s *sender) read(tx *msgstore.Tx, index uint64, cmd *Command, m *pb.Message) error {
+	row := s.row
+	row.ReadSeq, row.DeliveredSeq, row.ReadOthers = m.Seq, m.Seq, m.Count
+	if row.Membership.GetSettings().GetMarkedUnread() {
+		row.Membership = withoutMark(row.Membership)
+	}
+	return tx.PutMember(index, cmd.User, cmd.Conversation, row)
+}
+
+// showsReceipts reports whether a group's members see who has read what.
+func showsReceipts(g *pb.Group, rules *Rules) bool {
+	return g.GetKind() == pb.GroupKind_GROUP_KIND_GROUP && int(g.GetMembers()) <= rules.ReceiptMembers
+}
