@@ -4,9 +4,37 @@ import (
 	"slices"
 	"unicode/utf8"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/godwit-im/godwit/protocol"
 	"github.com/godwit-im/godwit/protocol/pb"
 )
+
+// maxTTLMs is the longest time to live that any server takes: a hundred years,
+// so that the sum with a time is always in range.
+const maxTTLMs = 100 * 365 * 24 * 3600 * 1000
+
+// knownFlags are the bits that Send.flags may have.
+const knownFlags = uint32(pb.Flag_FLAG_UNCOUNTED | pb.Flag_FLAG_UNPUSHED | pb.Flag_FLAG_SILENT)
+
+// isEvent reports whether a message of this kind changes another one.
+func isEvent(kind pb.Kind) bool {
+	switch kind {
+	case pb.Kind_KIND_EDIT, pb.Kind_KIND_RECALL, pb.Kind_KIND_REACTION:
+		return true
+	}
+	return false
+}
+
+// hasContent reports whether a message of this kind is what somebody had to
+// say: all but notices and events.
+func hasContent(kind pb.Kind) bool {
+	switch kind {
+	case pb.Kind_KIND_TEXT, pb.Kind_KIND_CUSTOM, pb.Kind_KIND_MEDIA:
+		return true
+	}
+	return false
+}
 
 // CheckSend reports what is wrong with a SEND by user, as far as that can be
 // told without the store: what passes is fit for a Command. maxBody is the
@@ -24,17 +52,111 @@ func CheckSend(user string, req *pb.Send, maxBody int) error {
 	if err := checkContentType(req.ContentType); err != nil {
 		return err
 	}
-	switch req.Kind {
+	if req.Flags&^knownFlags != 0 {
+		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "unknown flags 0x%x", req.Flags&^knownFlags)
+	}
+	if req.TtlMs < 0 || req.TtlMs > maxTTLMs {
+		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "time to live of %d ms", req.TtlMs)
+	}
+	if err := checkMentions(req); err != nil {
+		return err
+	}
+	switch {
+	case hasContent(req.Kind):
+		return checkContent(req)
+	case isEvent(req.Kind):
+		return checkEvent(req)
+	case req.Kind == pb.Kind_KIND_NOTICE:
+		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "notices are the server's to write")
+	}
+	return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "unknown message kind %d", int32(req.Kind))
+}
+
+// checkContent checks what only a message with content is held to.
+func checkContent(req *pb.Send) error {
+	if req.Target != 0 || req.Remove {
+		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "only an event has a target, and only a reaction is removed")
+	}
+	// Not returned at once: a nil *protocol.Error is no nil error.
+	if err := checkBody(req.Kind, req.ContentType, req.Body); err != nil {
+		return err
+	}
+	return nil
+}
+
+// checkEvent checks what only events are held to. Whether an edit's body is one
+// that its target may have is Apply's to say.
+func checkEvent(req *pb.Send) error {
+	switch {
+	case req.Target == 0:
+		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "an event needs a target")
+	case req.ReplySeq != 0 || req.TtlMs != 0:
+		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "an event neither answers a message nor has a time to live")
+	case req.Remove && req.Kind != pb.Kind_KIND_REACTION:
+		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "only a reaction is removed")
+	case req.Kind == pb.Kind_KIND_EDIT:
+		return nil
+	case len(req.Mentions) > 0 || req.MentionAll || req.ContentType != "":
+		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "a recall or a reaction has no content type and mentions nobody")
+	case req.Kind == pb.Kind_KIND_RECALL && len(req.Body) > 0:
+		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "a recall has no body")
+	case req.Kind == pb.Kind_KIND_REACTION && (len(req.Body) == 0 || len(req.Body) > protocol.MaxReaction || !utf8.Valid(req.Body)):
+		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "a reaction must be 1 to %d bytes of UTF-8", protocol.MaxReaction)
+	}
+	return nil
+}
+
+// checkBody returns what makes a body wrong for a message of a kind with
+// content, nil for nothing. An edit is held to the kind of its target.
+func checkBody(kind pb.Kind, contentType string, body []byte) *protocol.Error {
+	switch kind {
 	case pb.Kind_KIND_TEXT:
-		if !utf8.Valid(req.Body) {
+		if !utf8.Valid(body) {
 			return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "the body of a text message must be UTF-8")
 		}
 	case pb.Kind_KIND_CUSTOM:
-		if req.ContentType == "" {
+		if contentType == "" {
 			return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "a custom message needs a content type")
 		}
-	default:
-		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "unknown message kind %d", int32(req.Kind))
+	case pb.Kind_KIND_MEDIA:
+		return checkMedia(body)
+	}
+	return nil
+}
+
+func checkMedia(body []byte) *protocol.Error {
+	var m pb.Media
+	switch err := proto.Unmarshal(body, &m); {
+	case err != nil:
+		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "the body of a media message must be a Media")
+	case m.ObjectKey == "" || len(m.ObjectKey) > protocol.MaxObjectKey:
+		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "an object key must be 1 to %d bytes, got %d", protocol.MaxObjectKey, len(m.ObjectKey))
+	case len(m.ContentType) > protocol.MaxContentType:
+		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "media type of %d bytes, the limit is %d", len(m.ContentType), protocol.MaxContentType)
+	case len(m.Thumbnail) > protocol.MaxThumbnail:
+		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "thumbnail of %d bytes, the limit is %d", len(m.Thumbnail), protocol.MaxThumbnail)
+	case len(m.Sha256) != 0 && len(m.Sha256) != 32:
+		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "a SHA-256 has 32 bytes, not %d", len(m.Sha256))
+	}
+	return nil
+}
+
+// checkMentions checks the form of a list of mentions. They need not be members:
+// whoever has just left may be mentioned.
+func checkMentions(req *pb.Send) error {
+	if len(req.Mentions) > protocol.MaxMentions {
+		return protocol.Errorf(pb.Code_CODE_TOO_MANY_MENTIONS, "%d mentions, the limit is %d", len(req.Mentions), protocol.MaxMentions)
+	}
+	for i, user := range req.Mentions {
+		if err := protocol.CheckID("a mentioned user", user); err != nil {
+			return err
+		}
+		if slices.Contains(req.Mentions[:i], user) {
+			return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "%s is mentioned twice", user)
+		}
+	}
+	if req.MentionAll && protocol.KindOf(req.Conversation) != protocol.Group {
+		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "all can be mentioned in a group only")
 	}
 	return nil
 }
