@@ -35,7 +35,8 @@ func sizeKnown(m *pb.Message) int {
 		sizeVarint(21, uint64(m.EditedMs)) +
 		sizeBytes(22, len(m.RecalledBy)) +
 		sizeReactions(m.Reactions) +
-		sizeVarint(24, m.ShownSeq)
+		sizeVarint(24, m.ShownSeq) +
+		sizeVarint(25, m.EditedSeq)
 }
 
 func sizeReactions(reactions []*pb.Reaction) (n int) {
@@ -80,7 +81,8 @@ func appendKnown(dst []byte, m *pb.Message) []byte {
 	dst = appendVarint(dst, 21, uint64(m.EditedMs))
 	dst = appendString(dst, 22, m.RecalledBy)
 	dst = appendReactions(dst, m.Reactions)
-	return appendVarint(dst, 24, m.ShownSeq)
+	dst = appendVarint(dst, 24, m.ShownSeq)
+	return appendVarint(dst, 25, m.EditedSeq)
 }
 
 func appendReactions(dst []byte, reactions []*pb.Reaction) []byte {

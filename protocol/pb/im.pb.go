@@ -294,7 +294,8 @@ func (Kind) EnumDescriptor() ([]byte, []int) {
 	return file_im_proto_rawDescGZIP(), []int{1}
 }
 
-// What became of a message.
+// What became of a message. An EDIT that has lost its body has such a state too,
+// and changes nothing.
 type MessageState int32
 
 const (
@@ -1487,7 +1488,11 @@ type Message struct {
 	// Of an event, or of a notice that is not to be shown: the seq of the newest
 	// message before it that is. 0 = this message is to be shown itself, unless
 	// it is an event.
-	ShownSeq      uint64 `protobuf:"varint,24,opt,name=shown_seq,json=shownSeq,proto3" json:"shown_seq,omitempty"`
+	ShownSeq uint64 `protobuf:"varint,24,opt,name=shown_seq,json=shownSeq,proto3" json:"shown_seq,omitempty"`
+	// The seq of the EDIT that this message has its body from. 0 = it was never
+	// edited. That EDIT loses its body with the message, and an earlier one as
+	// soon as there is a later.
+	EditedSeq     uint64 `protobuf:"varint,25,opt,name=edited_seq,json=editedSeq,proto3" json:"edited_seq,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1686,6 +1691,13 @@ func (x *Message) GetReactions() []*Reaction {
 func (x *Message) GetShownSeq() uint64 {
 	if x != nil {
 		return x.ShownSeq
+	}
+	return 0
+}
+
+func (x *Message) GetEditedSeq() uint64 {
+	if x != nil {
+		return x.EditedSeq
 	}
 	return 0
 }
@@ -6336,7 +6348,7 @@ const file_im_proto_rawDesc = "" +
 	"\x0eretry_after_ms\x18\x04 \x01(\rR\fretryAfterMs\x12\x1b\n" +
 	"\tby_device\x18\x05 \x01(\tR\bbyDevice\x12\x1f\n" +
 	"\vby_platform\x18\x06 \x01(\tR\n" +
-	"byPlatform\"\xcf\x05\n" +
+	"byPlatform\"\xee\x05\n" +
 	"\aMessage\x12\"\n" +
 	"\fconversation\x18\x01 \x01(\tR\fconversation\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x0e\n" +
@@ -6366,7 +6378,9 @@ const file_im_proto_rawDesc = "" +
 	"\vrecalled_by\x18\x16 \x01(\tR\n" +
 	"recalledBy\x121\n" +
 	"\treactions\x18\x17 \x03(\v2\x13.godwit.v1.ReactionR\treactions\x12\x1b\n" +
-	"\tshown_seq\x18\x18 \x01(\x04R\bshownSeq\"H\n" +
+	"\tshown_seq\x18\x18 \x01(\x04R\bshownSeq\x12\x1d\n" +
+	"\n" +
+	"edited_seq\x18\x19 \x01(\x04R\teditedSeq\"H\n" +
 	"\bReaction\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x04R\x05count\x12\x14\n" +
