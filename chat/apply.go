@@ -3,6 +3,7 @@ package chat
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"github.com/godwit-im/godwit/msgstore"
 	"github.com/godwit-im/godwit/protocol"
@@ -14,6 +15,9 @@ var (
 	errNotAMember     = protocol.Errorf(pb.Code_CODE_NOT_A_MEMBER, "not a member of this conversation")
 	errClientIDReused = protocol.Errorf(pb.Code_CODE_CLIENT_ID_REUSED, "this client message id names another message")
 	errPastHead       = protocol.Errorf(pb.Code_CODE_SEQ_OUT_OF_RANGE, "there is no such seq in this conversation yet")
+
+	errTooManyMentions = protocol.Errorf(pb.Code_CODE_TOO_MANY_MENTIONS, "more mentions than this server allows")
+	errLongTTL         = protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "a longer time to live than this server allows")
 )
 
 // Apply decides cmd and makes the change in tx, at the given index of the
@@ -55,6 +59,8 @@ func Apply(tx *msgstore.Tx, index uint64, cmd *Command, effects []Effect) (Resul
 		r, effects, err = applyNotify(tx, index, cmd, effects)
 	case OpForget:
 		r, err = applyForget(tx, index, cmd)
+	case OpExpire:
+		r, err = applyExpire(tx, index, cmd)
 	default:
 		err = fmt.Errorf("unknown op %d", cmd.Op)
 	}
@@ -78,10 +84,10 @@ func applySend(tx *msgstore.Tx, index uint64, cmd *Command, effects []Effect) (R
 	if err != nil || refusal != nil {
 		return Result{Err: refusal}, effects, err
 	}
-	if refusal := from.refuse(rightPost, cmd.TimeMs); refusal != nil {
+	if refusal := from.refuseSend(cmd); refusal != nil {
 		return Result{Err: refusal}, effects, nil
 	}
-	return appendMessage(tx, index, cmd, &from, effects)
+	return post(tx, index, cmd, &from, effects)
 }
 
 // answerResend answers a SEND whose client message id is that of the message at
@@ -92,19 +98,56 @@ func answerResend(tx *msgstore.Tx, seq uint64, cmd *Command) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if m.Kind != cmd.Kind || m.ContentType != cmd.ContentType || !bytes.Equal(m.Body, cmd.Body) {
+	if !makes(cmd, m) {
 		return Result{Err: errClientIDReused}, nil
 	}
 	return Result{Seq: m.Seq, ID: m.Id, TimeMs: m.TimeMs, Duplicate: true}, nil
 }
 
-// appendMessage stores cmd's message at the end of its conversation; a direct
-// one comes into being with its first message.
-func appendMessage(tx *msgstore.Tx, index uint64, cmd *Command, from *sender, effects []Effect) (Result, []Effect, error) {
+// makes reports whether cmd is the SEND that made m, as far as m still tells:
+// what an edit replaced and a tombstone has lost can't be compared.
+func makes(cmd *Command, m *pb.Message) bool {
+	if m.Kind != cmd.Kind || m.ReplySeq != cmd.ReplySeq || m.Flags != cmd.Flags || m.Target != cmd.Target || m.Remove != cmd.Remove {
+		return false
+	}
+	if hasContent(m.Kind) && m.ExpiresMs != expiry(m.TimeMs, cmd.TTLMs) {
+		return false
+	}
+	if m.State != pb.MessageState_MESSAGE_STATE_NORMAL || m.EditedSeq != 0 {
+		return true
+	}
+	return m.ContentType == cmd.ContentType && bytes.Equal(m.Body, cmd.Body) &&
+		slices.Equal(m.Mentions, cmd.Mentions) && m.MentionAll == cmd.MentionAll
+}
+
+// expiry is when a message of timeMs with this time to live expires, 0 for
+// never.
+func expiry(timeMs, ttlMs int64) int64 {
+	if ttlMs == 0 {
+		return 0
+	}
+	return timeMs + ttlMs
+}
+
+// post appends cmd's message to its conversation, unless that or the rules are
+// against it.
+func post(tx *msgstore.Tx, index uint64, cmd *Command, from *sender, effects []Effect) (Result, []Effect, error) {
 	head, exists, err := tx.Head(cmd.Conversation)
 	if err != nil {
 		return Result{}, effects, err
 	}
+	switch {
+	case cmd.ReplySeq > head.Seq:
+		return Result{Err: errPastHead}, effects, nil
+	case len(cmd.Mentions) > 0 && len(cmd.Mentions) > cmd.Rules.MaxMentions:
+		return Result{Err: errTooManyMentions}, effects, nil
+	case cmd.TTLMs > 0 && cmd.Rules.MaxTTL > 0 && cmd.TTLMs > cmd.Rules.MaxTTL.Milliseconds():
+		return Result{Err: errLongTTL}, effects, nil
+	case isEvent(cmd.Kind):
+		return applyEvent(tx, index, cmd, head, from, effects)
+	}
+	// A direct conversation comes into being with its first message, and its
+	// members' rows do, unless there was something to put into them before.
 	if !exists {
 		if err := tx.Create(index, cmd.Conversation); err != nil {
 			return Result{}, effects, err
@@ -115,41 +158,81 @@ func appendMessage(tx *msgstore.Tx, index uint64, cmd *Command, from *sender, ef
 			return Result{}, effects, err
 		}
 	}
-	m := &pb.Message{
-		Conversation: cmd.Conversation,
-		Seq:          head.Seq + 1,
-		Id:           cmd.MessageID,
-		Sender:       cmd.User,
-		ClientId:     cmd.ClientID,
-		// A clock that was set back, or another node's that is behind, must not
-		// make time run backwards within a conversation.
-		TimeMs:      max(cmd.TimeMs, head.TimeMs),
-		Kind:        cmd.Kind,
-		ContentType: cmd.ContentType,
-		Body:        cmd.Body,
-		Count:       head.Count + 1,
+	var m pb.Message
+	fill(&m, cmd, &head, from)
+	r, effects, err := push(tx, index, &m, from, effects)
+	if err == nil && from.group != nil {
+		err = from.read(tx, index, cmd, &m)
 	}
+	if err == nil {
+		err = putMentions(tx, index, m.Conversation, m.Seq, m.Mentions, m.MentionAll)
+	}
+	if err == nil && m.ExpiresMs != 0 {
+		err = tx.PutExpiry(index, m.Conversation, m.Seq, m.ExpiresMs)
+	}
+	return r, effects, err
+}
+
+// fill makes m the message that cmd appends after head.
+func fill(m *pb.Message, cmd *Command, head *msgstore.Head, from *sender) {
+	m.Conversation = cmd.Conversation
+	m.Seq = head.Seq + 1
+	m.Id = cmd.MessageID
+	m.Sender = cmd.User
+	m.ClientId = cmd.ClientID
+	// A clock that was set back, or another node's that is behind, must not
+	// make time run backwards within a conversation.
+	m.TimeMs = max(cmd.TimeMs, head.TimeMs)
+	m.Kind = cmd.Kind
+	m.ContentType = cmd.ContentType
+	m.Body = cmd.Body
+	m.Count = head.Count
+	m.ReplySeq = cmd.ReplySeq
+	m.Mentions = cmd.Mentions
+	m.MentionAll = cmd.MentionAll
+	m.Flags = cmd.Flags
+	m.Target = cmd.Target
+	m.Remove = cmd.Remove
+	m.ExpiresMs = expiry(m.TimeMs, cmd.TTLMs)
 	if from.group == nil {
-		m.SenderCount = head.Count - head.Others(cmd.User) + 1
+		m.SenderCount = head.Count - head.Others(cmd.User)
 	}
+	if counts(m) {
+		m.Count++
+		if from.group == nil {
+			m.SenderCount++
+		}
+	}
+	if isEvent(m.Kind) {
+		m.ShownSeq = head.Shown
+	}
+}
+
+// push appends m and adds the effect that pushes it.
+func push(tx *msgstore.Tx, index uint64, m *pb.Message, from *sender, effects []Effect) (Result, []Effect, error) {
 	frame := protocol.NewMessageFrame(m)
 	if err := tx.Append(index, m, frame[protocol.HeaderSize:]); err != nil {
 		return Result{}, effects, err
 	}
-	if from.group != nil {
-		if err := from.read(tx, index, cmd, m); err != nil {
-			return Result{}, effects, err
-		}
+	if m.Flags&uint32(pb.Flag_FLAG_UNPUSHED) == 0 {
+		effects = append(effects, Effect{
+			Kind:         EffectMessage,
+			Conversation: m.Conversation,
+			Users:        from.users,
+			Group:        from.group != nil,
+			Seq:          m.Seq,
+			Frame:        frame,
+		})
 	}
-	effects = append(effects, Effect{
-		Kind:         EffectMessage,
-		Conversation: m.Conversation,
-		Users:        from.users,
-		Group:        from.group != nil,
-		Seq:          m.Seq,
-		Frame:        frame,
-	})
 	return Result{Seq: m.Seq, ID: m.Id, TimeMs: m.TimeMs}, effects, nil
+}
+
+// putMentions is tx.PutMentions, where anybody is mentioned.
+func putMentions(tx *msgstore.Tx, index uint64, conversation string, seq uint64, users []string, all bool) error {
+	if len(users) == 0 && !all {
+		return nil
+	}
+	return tx.PutMentions(index, conversation, seq, users, all)
 }
 
 // addMembers makes the rows of those users who have none: before its first
@@ -188,7 +271,7 @@ func applyMark(tx *msgstore.Tx, index uint64, cmd *Command, effects []Effect) (R
 	if unmarks {
 		row.Membership = withoutMark(row.Membership)
 	}
-	unread, err := Unread(tx.Message, head, row, cmd.Conversation, cmd.User)
+	unread, err := Unread(tx.Message, tx.GoneBetween, head, row, cmd.Conversation, cmd.User)
 	if err != nil {
 		return Result{}, effects, err
 	}

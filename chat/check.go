@@ -1,7 +1,9 @@
 package chat
 
 import (
+	"bytes"
 	"slices"
+	"unicode"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
@@ -100,10 +102,14 @@ func checkEvent(req *pb.Send) error {
 		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "a recall or a reaction has no content type and mentions nobody")
 	case req.Kind == pb.Kind_KIND_RECALL && len(req.Body) > 0:
 		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "a recall has no body")
-	case req.Kind == pb.Kind_KIND_REACTION && (len(req.Body) == 0 || len(req.Body) > protocol.MaxReaction || !utf8.Valid(req.Body)):
-		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "a reaction must be 1 to %d bytes of UTF-8", protocol.MaxReaction)
+	case req.Kind == pb.Kind_KIND_REACTION && !isReaction(req.Body):
+		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "a reaction must be 1 to %d bytes of UTF-8 without control characters", protocol.MaxReaction)
 	}
 	return nil
+}
+
+func isReaction(body []byte) bool {
+	return len(body) > 0 && len(body) <= protocol.MaxReaction && utf8.Valid(body) && bytes.IndexFunc(body, unicode.IsControl) < 0
 }
 
 // checkBody returns what makes a body wrong for a message of a kind with

@@ -78,9 +78,11 @@ type Command struct {
 	Index    uint64
 	FollowUp int
 
-	// OpExpire: which message. OpSeen: when, in Unix milliseconds.
-	Seq    uint64
-	SeenMs int64
+	// OpExpire: which message, and when it was to expire. OpSeen: when. In Unix
+	// milliseconds.
+	Seq       uint64
+	ExpiresMs int64
+	SeenMs    int64
 
 	// OpMark, as in pb.Mark.
 	ReadSeq      uint64

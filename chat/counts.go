@@ -18,7 +18,22 @@ import (
 // system conversation the server writes, so all that counts is unread to the
 // user.
 //
-// What retention removed is unread to nobody: it can't be read any more.
+// What retention removed is unread to nobody: it can't be read any more. What
+// was recalled or has expired goes on counting in those numbers, which every
+// later message carries, and is taken off what is unread.
+
+// counts reports whether a message counts as unread for those who did not write
+// it. In a system conversation the notices do, which are all that there is.
+func counts(m *pb.Message) bool {
+	if m.Kind == pb.Kind_KIND_NOTICE {
+		return protocol.KindOf(m.Conversation) == protocol.System
+	}
+	return hasContent(m.Kind) && m.Flags&uint32(pb.Flag_FLAG_UNCOUNTED) == 0
+}
+
+// GoneFunc returns how many messages in (after, upto] counted as unread, are
+// tombstones now, and were not sent by except.
+type GoneFunc func(conversation, except string, after, upto uint64) (uint64, error)
 
 // ReadFunc returns the encoding of a message that is kept; one that isn't is an
 // error.
@@ -26,15 +41,24 @@ type ReadFunc func(conversation string, seq uint64) (wire []byte, err error)
 
 // Unread is how many messages of a conversation user has yet to read, given its
 // head and user's row. Where retention has overtaken the read cursor
-// it reads the oldest message that is kept, and no other.
-func Unread(read ReadFunc, head msgstore.Head, row msgstore.Member, conversation, user string) (uint64, error) {
-	seen := row.ReadOthers
-	if row.ReadSeq+1 < head.MinSeq {
-		gone, err := othersUpTo(read, head, conversation, user, head.MinSeq-1)
+// it reads the oldest message that is kept, and no other; where there may be
+// tombstones after the cursor it asks for them.
+func Unread(read ReadFunc, gone GoneFunc, head msgstore.Head, row msgstore.Member, conversation, user string) (uint64, error) {
+	seen, after := row.ReadOthers, row.ReadSeq
+	if after+1 < head.MinSeq {
+		after = head.MinSeq - 1
+		removed, err := othersUpTo(read, head, conversation, user, after)
 		if err != nil {
 			return 0, err
 		}
-		seen = max(seen, gone)
+		seen = max(seen, removed)
+	}
+	if head.Gone > after {
+		n, err := gone(conversation, user, after, head.Seq)
+		if err != nil {
+			return 0, err
+		}
+		seen += n
 	}
 	others := headOthers(head, conversation, user)
 	if until := row.Membership.GetUntilSeq(); until > 0 && until < head.Seq {
@@ -65,22 +89,10 @@ func othersUpTo(read ReadFunc, head msgstore.Head, conversation, user string, se
 	case mine:
 		others = m.Count - m.SenderCount
 	}
-	if seq < head.MinSeq && countable(m) && (!mine || protocol.KindOf(conversation) != protocol.Direct) {
+	if seq < head.MinSeq && counts(m) && (!mine || protocol.KindOf(conversation) != protocol.Direct) {
 		others-- // m itself is kept
 	}
 	return others, nil
-}
-
-// countable reports whether a message counts as unread for those who did not
-// write it. In a system conversation there is nothing but notices.
-func countable(m *pb.Message) bool {
-	switch m.Kind {
-	case pb.Kind_KIND_EDIT, pb.Kind_KIND_RECALL, pb.Kind_KIND_REACTION:
-		return false
-	case pb.Kind_KIND_NOTICE:
-		return protocol.KindOf(m.Conversation) == protocol.System
-	}
-	return m.Flags&uint32(pb.Flag_FLAG_UNCOUNTED) == 0
 }
 
 // headOthers is how many countable messages up to the head user did not write.

@@ -46,11 +46,11 @@ type Embedded struct {
 	failing chan struct{} // closed once failed is set
 	stats   counters
 
-	stopRetention context.CancelFunc
-	retention     sync.WaitGroup
-	closing       sync.Once
-	drained       chan struct{} // closed when Close has let everything end
-	err           error         // why the log failed; written before drained is closed
+	stopSweeps context.CancelFunc
+	sweeps     sync.WaitGroup
+	closing    sync.Once
+	drained    chan struct{} // closed when Close has let everything end
+	err        error         // why the log failed; written before drained is closed
 
 	steps steps
 }
@@ -74,9 +74,14 @@ func defaultSteps(store *msgstore.Store) steps {
 // warm reads what applying c will read.
 func warm(store *msgstore.Store, c *Command) {
 	store.Warm(c.Conversation, c.User, c.ClientID)
-	if c.Op == OpMark {
-		// An error is for the writer to meet.
+	// An error is for the writer to meet.
+	switch {
+	case c.Op == OpMark:
 		_, _, _ = store.Member(c.User, c.Conversation)
+	case c.Op == OpSend && c.Target != 0:
+		_, _, _ = store.Message(c.Conversation, c.Target)
+	case c.Op == OpExpire:
+		_, _, _ = store.Message(c.Conversation, c.Seq)
 	}
 }
 
@@ -131,18 +136,19 @@ func (e *Embedded) start() {
 		warmers.Go(func() { e.cold.serve(e.steps.warm) })
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	e.stopRetention = cancel
+	e.stopSweeps = cancel
 	if e.cfg.Retention.enabled() {
-		e.retention.Go(func() { e.retain(ctx) })
+		e.sweeps.Go(func() { e.retain(ctx) })
 	}
 	relay.Go(e.relay.run)
 	e.relay.ring()
+	e.sweeps.Go(func() { e.expire(ctx) })
 	go func() {
 		writers.Wait()
 		e.cold.close()
 		warmers.Wait()
 		relay.Wait()
-		e.retention.Wait()
+		e.sweeps.Wait()
 		close(e.drained)
 	}()
 }
@@ -174,7 +180,7 @@ func (e *Embedded) Submit(p *Proposal) error {
 // there, and so must the store be), and the reason if the log has failed.
 func (e *Embedded) Close(ctx context.Context) error {
 	e.closing.Do(func() {
-		e.stopRetention()
+		e.stopSweeps()
 		for _, q := range e.queues {
 			q.close()
 		}

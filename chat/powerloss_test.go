@@ -85,7 +85,7 @@ func healthy(*crashRig) {}
 // applyWithoutDedup is Apply with a defect: it takes every SEND for a new one.
 func applyWithoutDedup(tx *msgstore.Tx, index uint64, cmd *Command, effects []Effect) (Result, []Effect, error) {
 	peer, _ := protocol.Peer(cmd.Conversation, cmd.User)
-	return appendMessage(tx, index, cmd, &sender{users: []string{cmd.User, peer}}, effects)
+	return post(tx, index, cmd, &sender{users: []string{cmd.User, peer}}, effects)
 }
 
 // crashRig is what a defect may be built into, after the store was opened and

@@ -70,3 +70,31 @@ func (s *sender) read(tx *msgstore.Tx, index uint64, cmd *Command, m *pb.Message
 func showsReceipts(g *pb.Group, rules *Rules) bool {
 	return g.GetKind() == pb.GroupKind_GROUP_KIND_GROUP && int(g.GetMembers()) <= rules.ReceiptMembers
 }
+
+// refuseSend is why the sender may not send cmd's message; nil if they may.
+// Whether an event may change its target is looked at later.
+func (s *sender) refuseSend(cmd *Command) *protocol.Error {
+	var refusal *protocol.Error
+	switch cmd.Kind {
+	case pb.Kind_KIND_RECALL:
+	case pb.Kind_KIND_REACTION:
+		refusal = s.refuse(rightReact, cmd.TimeMs)
+	default:
+		refusal = s.refuse(rightPost, cmd.TimeMs)
+	}
+	if refusal == nil && cmd.MentionAll {
+		refusal = s.refuse(rightMentionAll, cmd.TimeMs)
+	}
+	return refusal
+}
+
+// first is the first seq that the sender may read.
+func (s *sender) first() uint64 {
+	return max(s.row.Membership.GetFromSeq(), s.row.Membership.GetClearedSeq()+1)
+}
+
+// mayRecall reports whether the sender may recall what user wrote, at any time.
+func (s *sender) mayRecall(user string, nowMs int64) bool {
+	return s.group != nil && s.refuse(rightRecallOthers, nowMs) == nil &&
+		(user != s.group.Owner || s.row.Membership.GetRole() == pb.Role_ROLE_OWNER)
+}

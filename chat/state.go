@@ -100,7 +100,7 @@ func tellStateWith(tx *msgstore.Tx, user, conversation string, effects []Effect,
 	if !found {
 		return effects, fmt.Errorf("no row of %q in %q to tell of", user, conversation)
 	}
-	unread, err := Unread(tx.Message, head, row, conversation, user)
+	unread, err := Unread(tx.Message, tx.GoneBetween, head, row, conversation, user)
 	if err != nil {
 		return effects, err
 	}

@@ -18,9 +18,11 @@ import (
 // state out. They are the specification of Apply; a change of a rule shows as a
 // change of them.
 //
-//	send <user> <peer> <client id> [body] [kind=] [type=] [at=<ms>]
+//	send <user> <peer> <client id> [body] [kind=] [type=] [at=<ms>] [reply=] [target=]
+//	     [mentions=(<user>, ...)] [ttl=<ms>] [flags=] [remove=true]
 //	mark <user> <peer> [read=] [delivered=]
 //	trim <user> <peer> below=
+//	expire <user> <peer> seq= expires=<ms>
 //	state <user> <peer>
 //
 // <user> <peer> name the direct conversation; in=<id> names another one, and
@@ -48,12 +50,14 @@ type transcript struct {
 }
 
 func (tr *transcript) run(d *datadriven.TestData) (string, error) {
-	var words []string
+	var words, mentions []string
 	options := map[string]string{}
 	for _, arg := range d.CmdArgs {
-		switch len(arg.Vals) {
-		case 0:
+		switch {
+		case len(arg.Vals) == 0:
 			words = append(words, arg.Key)
+		case arg.Key == "mentions":
+			mentions = arg.Vals
 		default:
 			options[arg.Key] = arg.Vals[0]
 		}
@@ -80,9 +84,11 @@ func (tr *transcript) run(d *datadriven.TestData) (string, error) {
 	case "send":
 		c.Op, c.ClientID = OpSend, words[2]
 		c.Kind, c.ContentType = pb.Kind_KIND_TEXT, options["type"]
-		if options["kind"] == "custom" {
-			c.Kind = pb.Kind_KIND_CUSTOM
+		if kind, ok := options["kind"]; ok {
+			c.Kind = pb.Kind(pb.Kind_value["KIND_"+strings.ToUpper(kind)])
 		}
+		c.ReplySeq, c.Mentions, c.TTLMs = number("reply"), mentions, int64(number("ttl"))
+		c.Flags, c.Target, c.Remove = uint32(number("flags")), number("target"), options["remove"] == "true"
 		c.Body = []byte(strings.Join(words[3:], " "))
 		tr.nextID++
 		c.MessageID = tr.nextID
@@ -90,6 +96,8 @@ func (tr *transcript) run(d *datadriven.TestData) (string, error) {
 		c.Op, c.ReadSeq, c.DeliveredSeq = OpMark, number("read"), number("delivered")
 	case "trim":
 		c.Op, c.User, c.Below = OpTrim, "", number("below")
+	case "expire":
+		c.Op, c.User, c.Seq, c.ExpiresMs = OpExpire, "", number("seq"), int64(number("expires"))
 	case "state":
 		return tr.state(c.Conversation)
 	case "outbox":
@@ -139,6 +147,8 @@ func show(c *Command, r Result, effects []Effect) string {
 		fmt.Fprintf(&b, "marked: read=%d delivered=%d unread=%d\n", r.ReadSeq, r.DeliveredSeq, r.Unread)
 	case c.Op == OpTrim:
 		fmt.Fprintf(&b, "trimmed: %d removed\n", r.Removed)
+	case c.Op == OpExpire:
+		b.WriteString("done\n")
 	default:
 		b.WriteString(showOwnResult(c, r))
 	}
@@ -188,7 +198,39 @@ func showMessage(wire []byte) string {
 		}
 		s = fmt.Sprintf("notice %s {%s}", m.ClientId, prototext(notice))
 	}
-	return s + fmt.Sprintf(" id=%d time=%d count=%d/%d", m.Id, m.TimeMs, m.SenderCount, m.Count)
+	s += fmt.Sprintf(" id=%d time=%d count=%d/%d", m.Id, m.TimeMs, m.SenderCount, m.Count)
+	if isEvent(m.Kind) {
+		s += fmt.Sprintf(" %s of %d", name(m.Kind, "KIND_"), m.Target)
+	}
+	for _, f := range []struct {
+		name   string
+		value  any
+		absent bool
+	}{
+		{"remove", m.Remove, !m.Remove},
+		{"reply", m.ReplySeq, m.ReplySeq == 0},
+		{"mentions", m.Mentions, len(m.Mentions) == 0},
+		{"flags", m.Flags, m.Flags == 0},
+		{"expires", m.ExpiresMs, m.ExpiresMs == 0},
+		{"shown", m.ShownSeq, m.ShownSeq == 0},
+		{"state", name(m.State, "MESSAGE_STATE_"), m.State == 0},
+		{"changed", m.ChangedSeq, m.ChangedSeq == 0},
+		{"edited", fmt.Sprintf("%d@%d", m.EditedSeq, m.EditedMs), m.EditedSeq == 0 && m.EditedMs == 0},
+		{"by", m.RecalledBy, m.RecalledBy == ""},
+	} {
+		if !f.absent {
+			s += fmt.Sprintf(" %s=%v", f.name, f.value)
+		}
+	}
+	for _, r := range m.Reactions {
+		s += fmt.Sprintf(" %d %q of %s", r.Count, r.Key, strings.Join(r.Users, ", "))
+	}
+	return s
+}
+
+// name is the lower-case name of an enum's value without its prefix.
+func name(value fmt.Stringer, prefix string) string {
+	return strings.ToLower(strings.TrimPrefix(value.String(), prefix))
 }
 
 // state renders everything that is stored of a conversation.
@@ -218,7 +260,7 @@ func (tr *transcript) state(conversation string) (string, error) {
 			}
 			return wire, err
 		}
-		unread, err := Unread(read, h, row, conversation, user)
+		unread, err := Unread(read, tr.store.GoneBetween, h, row, conversation, user)
 		if err != nil {
 			return "", err
 		}
@@ -230,6 +272,13 @@ func (tr *transcript) state(conversation string) (string, error) {
 			return "", err
 		} else if len(deleted) > 0 {
 			fmt.Fprintf(&b, " deleted=%v", deleted)
+		}
+		mention, err := tr.store.FirstMention(user, conversation, row.ReadSeq)
+		if err != nil {
+			return "", err
+		}
+		if mention > 0 {
+			fmt.Fprintf(&b, " mention=%d", mention)
 		}
 		b.WriteString("\n")
 	}

@@ -239,7 +239,7 @@ var errNotKept = errors.New("delivery: message not kept")
 // between two reads, it reads again where c begins.
 func (d *Delivery) unread(user string, c *changed) (uint64, error) {
 	for {
-		n, err := chat.Unread(d.message, c.head, c.mine, c.conversation, user)
+		n, err := chat.Unread(d.message, d.store.GoneBetween, c.head, c.mine, c.conversation, user)
 		if !errors.Is(err, errNotKept) {
 			return n, err
 		}

@@ -21,10 +21,13 @@ func (tx *Tx) Trim(index uint64, conversation string, below uint64) (int, error)
 	if end <= from {
 		return 0, nil
 	}
+	if err := tx.removeOwnRows(index, c, from, end); err != nil {
+		return 0, tx.fail(err)
+	}
 	// The Tx's own messages are not in the batch yet, and seal leaves those out
 	// that are removed.
 	if committed := min(end, c.prior.head.Seq+1); from < committed {
-		if err := tx.removeClientIDs(c, from, committed); err != nil {
+		if err := tx.removeClientIDs(index, c, from, committed); err != nil {
 			return 0, tx.fail(err)
 		}
 		// One range deletion takes less room than a deletion of each message, and
@@ -50,7 +53,7 @@ func (tx *Tx) Trim(index uint64, conversation string, below uint64) (int, error)
 
 // removeClientIDs removes the client message ids of [from, end), all committed,
 // and what else lies apart from the messages and is known only to them.
-func (tx *Tx) removeClientIDs(c *txConversation, from, end uint64) error {
+func (tx *Tx) removeClientIDs(index uint64, c *txConversation, from, end uint64) error {
 	next := from
 	lower, upper := appendMessageKey(nil, c.partition, c.id, from), appendMessageKey(nil, c.partition, c.id, end)
 	err := tx.s.scan(lower, upper, func(key, value []byte) (bool, error) {
@@ -63,9 +66,16 @@ func (tx *Tx) removeClientIDs(c *txConversation, from, end uint64) error {
 		}
 		hash := tx.hash(c.id, string(m.sender), string(m.clientID))
 		tx.key = appendClientIDKey(tx.key[:0], c.partition, hash, stampOf(value))
-		tx.removeRows(c, &m)
 		next++
-		return true, tx.batch.Delete(tx.key, nil)
+		if err := tx.batch.Delete(tx.key, nil); err != nil {
+			return false, err
+		}
+		if i, changed := tx.rewriteOf[messageID{c.id, next - 1}]; changed {
+			if m, err = decodeMessage(tx.rewrites[i].now[stampSize:]); err != nil {
+				return false, err
+			}
+		}
+		return true, tx.removeRows(index, c, &m)
 	})
 	if err == nil && next < end {
 		err = missing(c.id, next)
@@ -73,24 +83,44 @@ func (tx *Tx) removeClientIDs(c *txConversation, from, end uint64) error {
 	return err
 }
 
-// removeRows removes the rows that a message, which is committed, has beside it.
-// The deletions are in the batch before seal puts rows there, so a row that this
-// Tx sets for a message that it removes as well would stay: nobody changes a
-// message after it was removed.
-func (tx *Tx) removeRows(c *txConversation, m *message) {
+// removeRows removes the rows that a message has beside it.
+func (tx *Tx) removeRows(index uint64, c *txConversation, m *message) error {
 	seq := m.head.Seq
+	var keys [][]byte
 	for _, user := range m.mentions {
-		_ = tx.batch.Delete(appendMentionKey(nil, c.partition, c.id, string(user), seq), nil)
+		keys = append(keys, appendMentionKey(nil, c.partition, c.id, string(user), seq))
 	}
 	if m.mentionAll {
-		_ = tx.batch.Delete(appendMentionKey(nil, c.partition, c.id, "", seq), nil)
+		keys = append(keys, appendMentionKey(nil, c.partition, c.id, "", seq))
 	}
 	if m.expiresMs != 0 {
-		_ = tx.batch.Delete(appendExpiryKey(nil, c.partition, m.expiresMs, c.id, seq), nil)
-		_ = tx.batch.Delete(appendSeqKey(nil, c.partition, tableGone, c.id, seq), nil)
+		keys = append(keys, appendExpiryKey(nil, c.partition, m.expiresMs, c.id, seq))
+	}
+	if m.expiresMs != 0 || m.changed {
+		keys = append(keys, appendSeqKey(nil, c.partition, tableGone, c.id, seq))
+	}
+	for _, key := range keys {
+		if err := tx.dropRow(key); err != nil {
+			return err
+		}
 	}
 	if m.changed {
-		_ = tx.batch.Delete(appendSeqKey(nil, c.partition, tableGone, c.id, seq), nil)
-		_ = tx.batch.DeleteRange(appendSeqKey(nil, c.partition, tableReaction, c.id, seq), appendSeqKey(nil, c.partition, tableReaction, c.id, seq+1), nil)
+		return tx.DropReactions(index, c.id, seq)
 	}
+	return nil
+}
+
+// removeOwnRows is removeRows for the messages of [from, end) that the Tx itself
+// has appended.
+func (tx *Tx) removeOwnRows(index uint64, c *txConversation, from, end uint64) error {
+	for seq := max(from, c.prior.head.Seq+1); seq < end; seq++ {
+		m, err := decodeMessage(c.own(seq))
+		if err != nil {
+			return err
+		}
+		if err := tx.removeRows(index, c, &m); err != nil {
+			return err
+		}
+	}
+	return nil
 }

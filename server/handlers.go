@@ -69,6 +69,13 @@ func (g *gateway) onSend(s *session.Session, f protocol.Frame, now time.Time) er
 		Kind:         req.Kind,
 		ContentType:  req.ContentType,
 		Body:         req.Body,
+		ReplySeq:     req.ReplySeq,
+		Mentions:     req.Mentions,
+		MentionAll:   req.MentionAll,
+		TTLMs:        req.TtlMs,
+		Flags:        req.Flags,
+		Target:       req.Target,
+		Remove:       req.Remove,
 	})
 }
 
