@@ -237,3 +237,42 @@ func TestReadsGoOnUnderDoorbells(t *testing.T) {
 	over.Store(true)
 	within(t, "end of the work", ended)
 }
+
+// TestPost: work that goes on and on in pieces, each of which posts the next,
+// keeps its loop neither from its sockets nor from writing.
+func TestPost(t *testing.T) {
+	h, conns, _ := accept()
+	var heard atomic.Bool
+	h.frame = func(c *Conn, _ protocol.Frame) error {
+		heard.Store(true)
+		c.Reply(numbered(2, 0))
+		return nil
+	}
+	s := start(t, h, func(cfg *Config) { cfg.Loops = 1 })
+	told := dial(t, s)
+	c := within(t, "connection", conns)
+	asking := dial(t, s)
+	within(t, "connection", conns)
+	ended := make(chan struct{})
+	pieces := 0 // the loop's
+	var piece func()
+	piece = func() {
+		if heard.Load() {
+			close(ended)
+			return
+		}
+		if pieces++; pieces == 1 {
+			c.Reply(numbered(1, 0))
+		}
+		s.Post(c.Loop(), piece)
+	}
+	s.Post(c.Loop(), piece)
+	if got := number(told.mustNext()); got != 1 {
+		t.Errorf("frame %d, want 1", got)
+	}
+	asking.write(numbered(0, 0))
+	if got := number(asking.mustNext()); got != 2 {
+		t.Errorf("frame %d, want 2", got)
+	}
+	within(t, "end of the pieces", ended)
+}

@@ -216,6 +216,13 @@ func (s *Server) Each(f func(c *Conn)) {
 	}
 }
 
+// Post has f called on a loop that has had a connection, see Conn.Loop: soon, or
+// never if the loops end first. What f sends is written after it, with what else
+// there is, and the loop looks at its sockets after every few hundred
+// connections written to, so work in pieces of that size, each of which posts the
+// next, keeps nobody waiting for long. Any goroutine, also one's own loop.
+func (s *Server) Post(loop int, f func()) { (*s.loops.Load())[loop].call(f) }
+
 // CloseAll refuses new connections and closes those that are open with why, as
 // Conn.Close does, perSecond of them a second (0 = all at once). It returns
 // nil when the last one has been closed and seen off, or ctx's error.
