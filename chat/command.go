@@ -191,6 +191,7 @@ type Proposal struct {
 // Outcome is a Proposal that has been applied and committed.
 type Outcome struct {
 	Proposal *Proposal
+	Index    uint64 // of the command in its partition's log
 	Result   Result
 	Effects  []Effect
 }

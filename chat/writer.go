@@ -155,7 +155,7 @@ func (w *writer) apply(tx *msgstore.Tx, s *source, nowMs int64) error {
 		default:
 			w.log.stats.messages.Add(1)
 		}
-		w.outcomes = append(w.outcomes, Outcome{Proposal: p, Result: result})
+		w.outcomes = append(w.outcomes, Outcome{Proposal: p, Index: s.index, Result: result})
 		w.ends = append(w.ends, len(w.effects))
 	}
 	tx.SetApplied(s.queue.partition, s.index)
