@@ -10,12 +10,12 @@ import (
 
 // lag is what a session missed since a Push was refused.
 type lag struct {
-	heads map[missed]uint64 // the highest seq missed; 0 for receipts
+	heads map[missed]uint64 // the highest seq missed; 0 for receipts and states
 	many  bool              // more than MaxLagged were missed; heads is nil
 }
 
-// missed keeps receipts apart from messages: a client that pulls up to a head
-// has not learnt of a moved cursor.
+// missed keeps receipts and states apart from messages: a client that pulls up to
+// a head has not learnt of a moved cursor.
 type missed struct {
 	conversation string
 	receipt      bool
@@ -38,6 +38,11 @@ func (s *Session) PushMessage(conversation string, seq uint64, frame []byte) {
 // becomes an entry with seq 0 in HEADS: something changed, SYNC.
 func (s *Session) PushReceipt(conversation string, frame []byte) {
 	s.push(missed{conversation: conversation, receipt: true}, 0, frame)
+}
+
+// PushState is PushReceipt for a STATE frame.
+func (s *Session) PushState(conversation string, frame []byte) {
+	s.PushReceipt(conversation, frame)
 }
 
 // push holds mu over the transport's Push: Drained, which follows a refusal on
