@@ -357,3 +357,31 @@ func failSync(t *testing.T, durability string) {
 	}
 	<-time.After(10 * time.Second) // the end should come from the background before
 }
+
+// What reads have shown, Settled covers, while commits are on their way from one
+// to the other.
+func TestSettled(t *testing.T) {
+	s := openMem(t)
+	part := &s.parts[1]
+	before := part.synced.Load()
+	defer func() { part.synced.Store(before); part.applied.Store(before) }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range uint64(100_000) {
+			part.synced.Store(i)
+			part.applied.Store(i)
+		}
+	}()
+	for ended := false; !ended; {
+		select {
+		case <-done:
+			ended = true
+		default:
+		}
+		shown := part.synced.Load()
+		if settled := s.Settled(1); settled < shown {
+			t.Fatalf("settled at %d, reads had shown %d", settled, shown)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package msgstore
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -119,6 +120,17 @@ func (s *Store) PartitionOf(conversation string) int {
 // Applied is partition p's applied index: what was changed at or below it is
 // durable, and every read that begins after Applied has returned sees it.
 func (s *Store) Applied(p int) uint64 { return s.parts[p].applied.Load() }
+
+// Settled is Applied for who has read already: nothing that reads have shown by
+// now is past it. Reads see a commit some steps before Applied tells of it, and
+// Settled waits for those steps; they touch memory only.
+func (s *Store) Settled(p int) uint64 {
+	for seen := s.parts[p].synced.Load(); ; runtime.Gosched() {
+		if applied := s.parts[p].applied.Load(); applied >= seen {
+			return applied
+		}
+	}
+}
 
 // NextID returns a new message id, above all that were committed. It never
 // waits for the disk. It takes a mutex, which is held for up to a millisecond
