@@ -33,8 +33,16 @@ type Config struct {
 	// connection's cap.
 	MaxOutbound int
 
+	// Loops is the number of event loops, and Post has f called on one of them
+	// soon, or never if the loops end first; it must not block. The pushes to large
+	// groups are spread over the loops of their sessions. 0 = one loop, nil = a
+	// goroutine for each f.
+	Loops int
+	Post  func(loop int, f func())
+
 	// ObserveAck and ObserveDelivery are told how long after its arrival a
-	// request was answered and its message pushed, ObserveSync how long a SYNC
+	// request was answered and its message pushed (or, to a large group, handed
+	// to those that push it), ObserveSync how long a SYNC
 	// took from its arrival to the answer. Any may be nil.
 	ObserveAck, ObserveDelivery, ObserveSync func(time.Duration)
 
@@ -80,6 +88,9 @@ func (c *Config) Validate() error {
 	if c.MaxOutbound < 1 {
 		errs = append(errs, fmt.Errorf("delivery: max outbound must be at least 1 byte, got %d", c.MaxOutbound))
 	}
+	if c.Loops < 0 {
+		errs = append(errs, fmt.Errorf("delivery: loops must not be negative, got %d", c.Loops))
+	}
 	return errors.Join(errs...)
 }
 
@@ -93,6 +104,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Loops == 0 {
+		c.Loops = 1
+	}
+	if c.Post == nil {
+		c.Post = func(_ int, f func()) { go f() }
 	}
 	return c
 }

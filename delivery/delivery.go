@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"bytes"
-	"slices"
 	"sync"
 	"time"
 
@@ -18,10 +17,13 @@ import (
 type Delivery struct {
 	cfg      Config
 	store    *msgstore.Store
+	members  memberships // the store
 	sessions *session.Manager
 	turns    *turns
 	workers  sync.WaitGroup
 	stats    counters
+	present  *audiences
+	stage    *stage
 	batches  sync.Pool // of *batch
 	drafts   sync.Pool // of *[]byte: answers to reads, until their size is known
 }
@@ -32,7 +34,11 @@ func New(cfg Config, store *msgstore.Store, sessions *session.Manager) (*Deliver
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	d := &Delivery{cfg: cfg, store: store, sessions: sessions, turns: newTurns(cfg.QueuePerSession)}
+	d := &Delivery{
+		cfg: cfg, store: store, members: store, sessions: sessions,
+		turns: newTurns(cfg.QueuePerSession), present: newAudiences(cfg.Loops),
+	}
+	d.stage = newStage(cfg.Loops, cfg.Post, d.present, &d.stats)
 	d.batches.New = func() any { return new(batch) }
 	d.drafts.New = func() any { return new(make([]byte, draftGuess)) }
 	for range cfg.Workers {
@@ -44,14 +50,16 @@ func New(cfg Config, store *msgstore.Store, sessions *session.Manager) (*Deliver
 // batch is what one Deliver needs; the slices are used again.
 type batch struct {
 	sessions []*session.Session
-	effects  []*chat.Effect
+	seats    []*seat
+	effects  []effect
 	frame    []byte
 	sent     pb.Sent
 }
 
 // Deliver implements chat.Sink. It answers each outcome's origin, which must be
 // a *session.Session or nil, ends the request's share of the session's in-flight
-// window, and pushes the effects to all other sessions of their users.
+// window, and pushes the effects to all other sessions of their users, or of the
+// members of their group.
 func (d *Delivery) Deliver(outcomes []chat.Outcome) {
 	b := d.batches.Get().(*batch)
 	defer d.batches.Put(b)
@@ -75,6 +83,7 @@ func (d *Delivery) Deliver(outcomes []chat.Outcome) {
 		}
 	}
 	clear(b.sessions[:cap(b.sessions)])
+	clear(b.seats[:cap(b.seats)])
 	clear(b.effects[:cap(b.effects)])
 }
 
@@ -104,99 +113,30 @@ func (d *Delivery) answer(b *batch, to *session.Session, run []chat.Outcome, now
 }
 
 func (b *batch) appendAnswer(dst []byte, p *chat.Proposal, r *chat.Result) []byte {
-	switch {
-	case r.Err != nil:
+	if r.Err != nil {
 		return protocol.AppendError(dst, p.Request, r.Err)
-	case p.Command.Op == chat.OpMark:
+	}
+	switch p.Command.Op {
+	case chat.OpMark:
 		return protocol.AppendProto(dst, protocol.TypeMarked, p.Request, &pb.Marked{
 			ReadSeq: r.ReadSeq, DeliveredSeq: r.DeliveredSeq, Unread: r.Unread,
 		})
+	case chat.OpGroup:
+		return protocol.AppendProto(dst, protocol.TypeGrouped, p.Request, &pb.Grouped{
+			Conversation: p.Command.Conversation, Seq: r.Seq, Group: r.Group, Standing: r.Standing,
+		})
+	case chat.OpSettings:
+		return protocol.AppendProto(dst, protocol.TypeSet, p.Request, &pb.Set{Settings: r.Settings})
+	case chat.OpDelete:
+		return protocol.AppendProto(dst, protocol.TypeDeleted, p.Request, &pb.Deleted{ClearedSeq: r.ClearedSeq})
+	case chat.OpContact:
+		return protocol.AppendProto(dst, protocol.TypeContacted, p.Request, &pb.Contacted{Contact: r.Contact})
+	case chat.OpAccount:
+		return protocol.AppendProto(dst, protocol.TypeAccounted, p.Request, &pb.Accounted{Account: r.Account})
 	default:
 		b.sent.Seq, b.sent.Id, b.sent.TimeMs, b.sent.Duplicate = r.Seq, r.ID, r.TimeMs, r.Duplicate
 		return protocol.SentFrame(dst, p.Request, &b.sent)
 	}
-}
-
-// maxJoined bounds the messages that are pushed as one slice, in bytes: small
-// beside what may wait for a session, which takes or misses them together.
-const maxJoined = 16 << 10
-
-// pushRun pushes the effects of run, in order. Messages of a conversation that
-// follow one another leave as one slice, which all sessions share: a session
-// and its connection are then met once for all of them, and the slice is
-// written from where it is.
-func (d *Delivery) pushRun(b *batch, origin *session.Session, run []chat.Outcome) {
-	b.effects = b.effects[:0]
-	for i := range run {
-		for j := range run[i].Effects {
-			b.effects = append(b.effects, &run[i].Effects[j])
-		}
-	}
-	limit := min(maxJoined, d.cfg.MaxFrame) // what a connection has room for once it takes a push
-	for rest := b.effects; len(rest) > 0; {
-		n, size := 1, len(rest[0].Frame)
-		for n < len(rest) && follows(rest[n], rest[n-1]) && size+len(rest[n].Frame) <= limit {
-			size += len(rest[n].Frame)
-			n++
-		}
-		frames := rest[0].Frame
-		if n > 1 {
-			frames = make([]byte, 0, size)
-			for _, e := range rest[:n] {
-				frames = append(frames, e.Frame...)
-			}
-		}
-		d.push(b, origin, rest[n-1], frames, n)
-		rest = rest[n:]
-	}
-}
-
-// follows reports whether two effects are messages of the same conversation
-// for the same users.
-func follows(e, last *chat.Effect) bool {
-	return e.Kind == chat.EffectMessage && last.Kind == chat.EffectMessage &&
-		e.Conversation == last.Conversation && slices.Equal(e.Users, last.Users)
-}
-
-// push tells every session of the effect's users but origin, which has its
-// answer. frames are those of the n messages of which e is the last.
-func (d *Delivery) push(b *batch, origin *session.Session, e *chat.Effect, frames []byte, n int) {
-	told := 0
-	for _, user := range e.Users {
-		b.sessions = d.sessions.Sessions(b.sessions[:0], user)
-		var receipt []byte // one for all sessions of user
-		for _, s := range b.sessions {
-			if s == origin {
-				continue
-			}
-			told++
-			switch e.Kind {
-			case chat.EffectMessage:
-				s.PushMessage(e.Conversation, e.Seq, frames)
-			case chat.EffectReceipt:
-				if receipt == nil {
-					receipt = receiptFrame(e, user)
-				}
-				s.PushReceipt(e.Conversation, receipt)
-			}
-		}
-	}
-	switch e.Kind {
-	case chat.EffectMessage:
-		d.stats.messages.Add(uint64(told * n))
-	case chat.EffectReceipt:
-		d.stats.receipts.Add(uint64(told))
-	}
-}
-
-// receiptFrame is the RECEIPT for the sessions of user. The unread count is for
-// those of the one whose cursors moved.
-func receiptFrame(e *chat.Effect, user string) []byte {
-	m := &pb.Receipt{Conversation: e.Conversation, User: e.User, ReadSeq: e.ReadSeq, DeliveredSeq: e.DeliveredSeq}
-	if user == e.User {
-		m.Unread = e.Unread
-	}
-	return protocol.AppendProto(nil, protocol.TypeReceipt, 0, m)
 }
 
 // Close refuses further reads with DRAINING, answers those that wait and ends

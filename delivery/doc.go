@@ -2,7 +2,9 @@
 // that follow a commit, and the reads, SYNC, PULL and WHO.
 //
 //	chat.Log ──outcomes──► Deliver ──answer──────────► the asking session
-//	                          └─────MESSAGE, RECEIPT──► all other sessions of both users
+//	                          ├─────MESSAGE, RECEIPT──► all other sessions of both users
+//	                          └──► audience of a group ─► its sessions, a large one's by and by
+//	gateway ──Attach, Detach───► audiences
 //	gateway ──SYNC, PULL, WHO──► turns ──► workers ──answer──► the asking session
 //
 // Deliver runs on the log's writer and touches no disk. The reads do, so they
@@ -13,5 +15,8 @@
 // together is an order: a session is registered before its first SYNC reads the
 // applied indexes that become its cursor. A change is then either at or below
 // the cursor, and the SYNC has it, or it is committed after, and its push finds
-// the session. TestSyncAndPushLoseNothing tries to break it.
+// the session. TestSyncAndPushLoseNothing tries to break it. For a group the
+// session has to be in its audience by then: the groups of its user are read by a
+// job of their own, before the first SYNC. TestAudience tries to break that.
+// docs/adr/0014-audiences.md has the reasons.
 package delivery

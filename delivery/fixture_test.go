@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -377,5 +378,15 @@ func (w *wire) answer(t testing.TB, request uint32) protocol.Frame {
 			}
 		}
 		w.more.Wait()
+	}
+}
+
+// eventually waits until what becomes true by itself is.
+func eventually(t testing.TB, happened func() bool) {
+	t.Helper()
+	for began := time.Now(); !happened(); runtime.Gosched() {
+		if time.Since(began) > 20*time.Second {
+			t.Fatal("nothing happened for 20 s")
+		}
 	}
 }

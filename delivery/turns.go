@@ -24,6 +24,9 @@ type job struct {
 	request  uint32
 	inFlight int // what it takes up of the session's window, in bytes
 	read     func() (frame []byte, err error)
+	// unasked: no client has asked, so there is no answer, and nothing of the
+	// window is given back.
+	unasked bool
 }
 
 // line is the jobs of one session, oldest first. A session has a line while it
@@ -158,6 +161,14 @@ func (d *Delivery) do(s *session.Session, j job) {
 			d.cfg.Logger.Error("a read has failed", "conn", s.Conn(), "user", s.User, "device", s.Device, "err", err)
 		}
 		frame = protocol.AppendError(nil, j.request, err)
+	}
+	switch {
+	case !j.unasked:
+	case err != nil:
+		s.Close(err) // it would go on without what it was to be told
+		return
+	default:
+		return
 	}
 	// Before the answer is on its way: a client that has it may send at once.
 	s.End(j.inFlight)

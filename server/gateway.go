@@ -75,6 +75,7 @@ func (g *gateway) OnClose(c *netpoll.Conn, err error) {
 	case *session.Session:
 		g.sessions.Unwatch(c.Loop(), st)
 		g.sessions.Close(st)
+		g.delivery.Detach(st)
 		g.logger.Debug("connection closed", "conn", c.ID(), "user", st.User, "device", st.Device, "reason", reason(err))
 	}
 	c.SetState(nil)
@@ -108,6 +109,7 @@ func (g *gateway) onConnect(c *netpoll.Conn, f protocol.Frame) error {
 	g.sessions.Unwatch(c.Loop(), c.State().(*session.Handshake))
 	c.SetState(s)
 	g.sessions.Watch(c.Loop(), s)
+	g.delivery.Attach(s, c.Loop())
 	c.Authenticated()
 	return nil
 }
