@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/godwit-im/godwit/protocol"
+	"github.com/godwit-im/godwit/protocol/pb"
 )
 
 // conn is a connection. Server.mu guards its fields but for the first group.
@@ -15,6 +16,10 @@ type conn struct {
 	over chan struct{} // closed when read has ended
 
 	user, device string // empty before CONNECTED
+	platform     string
+	client       string
+	connectedMs  int64
+	subscribed   []string // users
 	out          []outgoing
 	answers      int  // requests without a written answer
 	bytes        int  // of their bodies
@@ -74,9 +79,7 @@ func (c *conn) ended() {
 			t.Stop()
 		}
 	}
-	if key := (device{c.user, c.device}); s.sessions[key] == c {
-		delete(s.sessions, key)
-	}
+	s.gone(c)
 	delete(s.open, c)
 	close(c.over)
 	s.happened()
@@ -174,26 +177,26 @@ func (c *conn) cut() {
 	c.closing = true
 	c.out = nil
 	c.raw.Close()
-	if key := (device{c.user, c.device}); c.s.sessions[key] == c {
-		delete(c.s.sessions, key)
-	}
+	c.s.gone(c)
 	c.ring()
 }
 
 // closeWith writes an ERROR and then ends the connection.
 func (c *conn) closeWith(why *protocol.Error) {
-	c.queue(protocol.AppendError(nil, 0, why))
+	c.closeFor(&pb.Error{
+		Code: why.Code, Text: why.Text, Retryable: why.Code.Retryable(), RetryAfterMs: uint32(why.RetryAfter.Milliseconds()),
+	})
+}
+
+func (c *conn) closeFor(why *pb.Error) {
+	c.queue(protocol.AppendProto(nil, protocol.TypeError, 0, why))
 	c.closing = true
-	if key := (device{c.user, c.device}); c.s.sessions[key] == c {
-		delete(c.s.sessions, key)
-	}
+	c.s.gone(c)
 	c.ring()
 }
 
 // hang loses the connection without closing it.
 func (c *conn) hang() {
 	c.hanging = true
-	if key := (device{c.user, c.device}); c.s.sessions[key] == c {
-		delete(c.s.sessions, key)
-	}
+	c.s.gone(c)
 }

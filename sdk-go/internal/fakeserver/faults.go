@@ -154,9 +154,9 @@ func (s *Server) goBack(keep func(conversation string, head uint64) uint64) {
 				delete(c.byClient, key)
 			}
 		}
-		for _, member := range c.cursors {
-			member.read = min(member.read, c.head())
-			member.delivered = min(member.delivered, c.head())
+		for _, m := range c.members {
+			m.read = min(m.read, c.head())
+			m.delivered = min(m.delivered, c.head())
 		}
 		s.touch(c)
 	}

@@ -117,30 +117,64 @@ func (c *conn) respond(f protocol.Frame) (answer proto.Message, t protocol.Type,
 	if err = s.refusal(); err != nil {
 		return nil, 0, err
 	}
-	switch f.Type {
-	case protocol.TypePull:
-		if m := new(pb.Pull); unmarshal(m) {
-			answer, err = nilable(s.pull(c.user, m))
-		}
-		return answer, protocol.TypePulled, err
-	case protocol.TypeSync:
-		if m := new(pb.Sync); unmarshal(m) {
-			answer, err = nilable(s.sync(c.user, m))
-		}
-		return answer, protocol.TypeSynced, err
-	case protocol.TypeWho:
-		if m := new(pb.Who); unmarshal(m) {
-			answer = c.who(m)
-		}
-		return answer, protocol.TypePresent, err
-	case protocol.TypeRenew:
+	s.sweep()
+	if f.Type == protocol.TypeRenew {
 		if m := new(pb.Renew); unmarshal(m) {
 			answer, err = c.renew(m)
 		}
 		return answer, protocol.TypeRenewed, err
 	}
+	if m := f.Type.NewBody(); m != nil && f.Type.IsRequest() && unmarshal(m) {
+		answer, err = c.ask(m)
+		return answer, f.Type + 1, err
+	}
+	if err != nil {
+		return nil, 0, err
+	}
 	s.violation("unknown type %v", f.Type)
 	return nil, 0, protocol.Errorf(pb.Code_CODE_UNKNOWN_TYPE, "unknown type")
+}
+
+// ask answers what is neither a part of the connection nor a message.
+func (c *conn) ask(m proto.Message) (proto.Message, *protocol.Error) {
+	s := c.s
+	switch m := m.(type) {
+	case *pb.Pull:
+		return nilable(s.pull(c.user, m))
+	case *pb.Sync:
+		return nilable(s.sync(c.user, m))
+	case *pb.Who:
+		return c.who(m), nil
+	case *pb.Info:
+		return nilable(s.informed(c.user, m))
+	case *pb.GroupRequest:
+		return nilable(s.grouped(c.user, m, c))
+	case *pb.Members:
+		return nilable(s.memberList(c.user, m))
+	case *pb.Readers:
+		return nilable(s.readerList(c.user, m))
+	case *pb.Reactors:
+		return nilable(s.reactorList(c.user, m))
+	case *pb.SetSettings:
+		return nilable(s.set(c.user, m, c))
+	case *pb.Delete:
+		return nilable(s.delete(c.user, m, c))
+	case *pb.ContactRequest:
+		return nilable(s.contacted(c.user, m, c))
+	case *pb.Contacts:
+		return s.contactList(c.user, m), nil
+	case *pb.SetAccount:
+		return s.accounted(c.user, m, c), nil
+	case *pb.Subscribe:
+		return c.subscribe(m), nil
+	case *pb.Signal:
+		return nilable(c.signal(m))
+	case *pb.Devices:
+		return c.devices(), nil
+	case *pb.End:
+		return c.end(m), nil
+	}
+	return nil, protocol.Errorf(pb.Code_CODE_UNKNOWN_TYPE, "%T is not a request", m)
 }
 
 // nilable keeps a nil *T from becoming a non-nil proto.Message.
@@ -172,14 +206,18 @@ func (c *conn) connect(m *pb.Connect) (proto.Message, *protocol.Error) {
 	if e := errors.Join(protocol.CheckID("user", user), protocol.CheckID("device", m.Device), protocol.CheckID("platform", m.Platform)); e != nil {
 		return nil, protocol.AsError(e)
 	}
-	c.user, c.device = user, m.Device
+	c.user, c.device, c.platform, c.client = user, m.Device, m.Platform, m.Client
+	c.connectedMs = s.now().UnixMilli()
 	key := device{c.user, c.device}
 	if old := s.sessions[key]; old != nil {
-		old.closeWith(protocol.Errorf(pb.Code_CODE_REPLACED, "the device has connected again"))
+		old.closeFor(&pb.Error{
+			Code: pb.Code_CODE_REPLACED, Text: "the device has connected again", ByDevice: m.Device, ByPlatform: m.Platform,
+		})
 	}
 	s.sessions[key] = c
 	s.generation++
 	s.connects[user]++
+	s.came(user)
 	c.silence = time.AfterFunc(s.cfg.Heartbeat*3/2, func() { c.expire(pb.Code_CODE_HEARTBEAT_TIMEOUT) })
 	c.expiry = time.AfterFunc(s.cfg.TokenLifetime, func() { c.expire(pb.Code_CODE_TOKEN_EXPIRED) })
 	now := s.now()

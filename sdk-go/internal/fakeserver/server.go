@@ -54,6 +54,8 @@ type Server struct {
 	sessions      map[device]*conn
 	conversations map[string]*conversation
 	connects      map[string]int
+	seen          map[string]int64 // when a user's session ended last, in Unix milliseconds
+	expiring      bool             // there was a message with a time to live
 	requests      map[protocol.Type]int
 	violations    []string
 	changed       chan struct{} // closed, and made anew, when something happens
@@ -95,6 +97,7 @@ func Start(cfg Config) (*Server, error) {
 		sessions:      make(map[device]*conn),
 		conversations: make(map[string]*conversation),
 		connects:      make(map[string]int),
+		seen:          make(map[string]int64),
 		requests:      make(map[protocol.Type]int),
 		changed:       make(chan struct{}),
 	}
@@ -183,8 +186,8 @@ func (s *Server) Messages(conversation string) []*pb.Message {
 func (s *Server) Cursors(conversation, user string) (read, delivered uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c := s.conversations[conversation]; c != nil && c.cursors[user] != nil {
-		return c.cursors[user].read, c.cursors[user].delivered
+	if c := s.conversations[conversation]; c != nil && c.members[user] != nil {
+		return c.members[user].read, c.members[user].delivered
 	}
 	return 0, 0
 }
@@ -218,9 +221,12 @@ func (s *Server) violation(format string, args ...any) {
 // the one that sent it. Server.mu is held.
 func (s *Server) pushMessage(m *pb.Message, origin *conn) {
 	s.happened()
-	conversation := s.conversations[m.Conversation]
+	if m.Flags&uint32(pb.Flag_FLAG_UNPUSHED) != 0 {
+		return
+	}
+	members := s.conversations[m.Conversation].active()
 	for _, c := range s.sessions {
-		if c == origin || c.user != conversation.members[0] && c.user != conversation.members[1] {
+		if c == origin || !slices.Contains(members, c.user) {
 			continue
 		}
 		switch {
@@ -254,7 +260,7 @@ func (s *Server) push(c *conn, t protocol.Type, m proto.Message) {
 
 // markAndPush handles a MARK. Server.mu is held.
 func (s *Server) markAndPush(user string, m *pb.Mark, origin *conn) (*pb.Marked, *protocol.Error) {
-	marked, moved, err := s.mark(user, m)
+	marked, moved, err := s.mark(user, m, origin)
 	if err != nil || !moved {
 		return marked, err
 	}
