@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/godwit-im/godwit/protocol"
-	"github.com/godwit-im/godwit/protocol/pb"
 )
 
 // The bounds of what has arrived and was not handed to the application yet,
@@ -202,6 +201,14 @@ func (a *account) offer(b *box, m Message, how via, now time.Time) {
 	}
 }
 
+// exists notes that there is a message at seq.
+func (a *account) exists(b *box, seq uint64, now time.Time) {
+	b.head = max(b.head, seq)
+	if a.session != nil && !a.inDoubt(b) && b.started && b.behind() {
+		a.session.wantPullLater(b, now)
+	}
+}
+
 // regap changes the box's gap buffer, which counts in the backlog.
 func (a *account) regap(b *box, change func()) {
 	n, size := len(b.gap), b.gapBytes
@@ -363,19 +370,4 @@ func (a *account) backlogRoom() bool {
 		a.backlogIsHigh = false
 	}
 	return !a.backlogIsHigh
-}
-
-// fromWire is a message as the application sees it. It takes m's body.
-func fromWire(m *pb.Message) Message {
-	return Message{
-		Conversation: m.Conversation,
-		Seq:          m.Seq,
-		ID:           m.Id,
-		Sender:       m.Sender,
-		ClientID:     m.ClientId,
-		Time:         time.UnixMilli(m.TimeMs),
-		Kind:         m.Kind,
-		ContentType:  m.ContentType,
-		Body:         m.Body,
-	}
 }

@@ -8,8 +8,6 @@ import (
 	"log/slog"
 	"sync"
 	"time"
-
-	"github.com/godwit-im/godwit/protocol"
 )
 
 // Client is a device of a user, connected to a server or about to be. Its
@@ -222,48 +220,6 @@ func (c *Client) connectedOnce() {
 		c.connected = true
 		close(c.first)
 	}
-}
-
-// Send puts a message into the outbox and returns a handle on it. It returns
-// once the Store has it, connected or not, and the message is sent, and sent
-// again with the same client message id, until the server has answered. The
-// messages of one conversation are stored in the order of their Sends.
-//
-// The body is copied. ErrOutboxFull and ErrClosed say that the message was
-// not accepted, and a *protocol.Error that it never could be. If ctx ends
-// while the Store is writing, Send returns both the handle and ctx's error:
-// the message is accepted and will be sent, but it is not certain yet that it
-// would outlive the process.
-func (c *Client) Send(ctx context.Context, conversation string, d Draft) (*Outgoing, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	o, err := c.queue(conversation, d)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		c.mu.Lock()
-		stored, saved := o.inStore, c.savedBell
-		c.mu.Unlock()
-		if stored {
-			return o, nil
-		}
-		if err := await(ctx, c, saved); err != nil {
-			if ctx.Err() != nil {
-				return o, err
-			}
-			return nil, err
-		}
-	}
-}
-
-// SendText sends text to user in their direct conversation.
-func (c *Client) SendText(ctx context.Context, user, text string) (*Outgoing, error) {
-	if err := protocol.CheckID("user", user); err != nil {
-		return nil, fmt.Errorf("godwit: send: %w", err)
-	}
-	return c.Send(ctx, protocol.DirectID(c.User(), user), Draft{Kind: KindText, Body: []byte(text)})
 }
 
 // Outbox returns the messages that wait for their ack, in the order of their

@@ -106,7 +106,11 @@ func (c *Client) hand(e *event) {
 	h, b := &c.opts.Handler, e.box
 	switch e.what {
 	case messageEvent:
-		if h.OnMessage != nil {
+		if e.message.IsEvent() {
+			if h.OnMessageChanged != nil {
+				h.OnMessageChanged(e.message.Change())
+			}
+		} else if h.OnMessage != nil {
 			h.OnMessage(e.message)
 		}
 		c.mu.Lock()

@@ -178,10 +178,7 @@ func decodePosition(k, v []byte) (Position, error) {
 
 func encodeEntry(e *Entry) ([]byte, error) {
 	v := binary.BigEndian.AppendUint64(nil, uint64(e.Time.UnixNano()))
-	return proto.MarshalOptions{}.MarshalAppend(v, &pb.Send{
-		Conversation: e.Conversation, ClientId: e.ClientID,
-		Kind: e.Kind, ContentType: e.ContentType, Body: e.Body,
-	})
+	return proto.MarshalOptions{}.MarshalAppend(v, e.send())
 }
 
 func decodeEntry(k, v []byte) (Entry, error) {
@@ -196,7 +193,7 @@ func decodeEntry(k, v []byte) (Entry, error) {
 		Order:        binary.BigEndian.Uint64(k),
 		Time:         time.Unix(0, int64(binary.BigEndian.Uint64(v))),
 		Conversation: send.Conversation, ClientID: send.ClientId,
-		Kind: send.Kind, ContentType: send.ContentType, Body: send.Body,
+		Draft: draftFromWire(send),
 	}, nil
 }
 

@@ -52,6 +52,7 @@ type app struct {
 
 	mu       sync.Mutex // guards the rest
 	messages map[string][]godwit.Message
+	changes  []godwit.MessageChange
 	receipts []godwit.Receipt
 	states   []godwit.State
 	gaps     []string
@@ -80,6 +81,8 @@ func newApp(t testing.TB, s *fakeserver.Server, user string) *app {
 					a.messages[m.Conversation] = append(all, m)
 				})
 			},
+			OnMessageChanged: func(c godwit.MessageChange) { a.record(func() { a.changes = append(a.changes, c) }) },
+
 			OnReceipt: func(r godwit.Receipt) { a.record(func() { a.receipts = append(a.receipts, r) }) },
 			OnState:   func(s godwit.State) { a.record(func() { a.states = append(a.states, s) }) },
 			OnGap: func(conversation string, from, to uint64) {

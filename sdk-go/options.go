@@ -88,8 +88,16 @@ const DefaultOutboxLimit = 10_000
 type Handler struct {
 	// OnMessage receives every message of every conversation of the user once
 	// and in seq order within the conversation, those that the user sent from
-	// this or another device included. The Body belongs to the callee.
+	// this or another device, and the server's notices, included. What it refers
+	// to belongs to the callee.
 	OnMessage func(Message)
+
+	// OnMessageChanged receives what happens to messages later, in order with
+	// OnMessage. An edit, a recall and a reaction are messages of the log
+	// themselves, so MessageChange.Event has the seq that OnMessage leaves out.
+	// They are given also where the message came with them in it already:
+	// Message.Apply tells.
+	OnMessageChanged func(MessageChange)
 
 	// OnReceipt tells that a member's cursors moved forward: the peer has read
 	// more of the user's messages, or the user has on another device.

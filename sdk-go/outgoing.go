@@ -6,13 +6,15 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/godwit-im/godwit/protocol/pb"
 )
 
 // Outgoing is a handle on a message that was sent. Its methods are safe for
 // concurrent use. It needs no closing and may be dropped at any time.
 type Outgoing struct {
 	client *Client
-	entry  Entry // the Body is nil once it was answered
+	entry  Entry // without the Draft once it was answered
 
 	answered chan struct{} // closed once ack or err is set
 
@@ -125,9 +127,7 @@ func (c *Client) queue(conversation string, d Draft) (*Outgoing, error) {
 		Order:        a.lastOrder,
 		ClientID:     newClientID(),
 		Conversation: conversation,
-		Kind:         d.Kind,
-		ContentType:  d.ContentType,
-		Body:         append([]byte(nil), d.Body...),
+		Draft:        d.clone(),
 		Time:         time.Now(),
 	})
 	a.dirty.put = append(a.dirty.put, o)
@@ -158,17 +158,55 @@ func (a *account) stored(o *Outgoing) {
 
 // acked ends a message's stay in the outbox: it has its place, where the
 // application will meet it.
-func (a *account) acked(o *Outgoing, ack Ack, now time.Time) {
-	e := &o.entry
+func (a *account) acked(o *Outgoing, ack Ack, duplicate bool, now time.Time) {
+	m := o.entry.message(a.user, ack)
+	o.ack = ack
+	a.settle(o)
+	if duplicate && m.IsEvent() {
+		// The seq may be another event's, after which this one would have
+		// changed nothing. What is there will be pulled.
+		a.exists(o.box, ack.Seq, now)
+		return
+	}
+	a.offer(o.box, m, viaAck, now)
+}
+
+// message is the message that the server made of an entry.
+func (e *Entry) message(sender string, ack Ack) Message {
 	m := Message{
 		Conversation: e.Conversation,
 		Seq:          ack.Seq, ID: ack.ID, Time: ack.Time,
-		Sender: a.user, ClientID: e.ClientID,
+		Sender: sender, ClientID: e.ClientID,
 		Kind: e.Kind, ContentType: e.ContentType, Body: e.Body,
+		Reply: e.Reply, Mentions: e.Mentions, MentionAll: e.MentionAll, Flags: e.Flags,
+		Target: e.Target, Remove: e.Remove,
 	}
-	o.ack = ack
-	a.settle(o)
-	a.offer(o.box, m, viaAck, now)
+	if e.TTL > 0 {
+		m.Expires = ack.Time.Add(e.TTL.Truncate(time.Millisecond))
+	}
+	m.decode()
+	return m
+}
+
+// send is the entry's SEND.
+func (e *Entry) send() *pb.Send {
+	return &pb.Send{
+		Conversation: e.Conversation, ClientId: e.ClientID,
+		Kind: e.Kind, ContentType: e.ContentType, Body: e.Body,
+		ReplySeq: e.Reply, Mentions: e.Mentions, MentionAll: e.MentionAll,
+		TtlMs: e.TTL.Milliseconds(), Flags: uint32(e.Flags),
+		Target: e.Target, Remove: e.Remove,
+	}
+}
+
+// draftFromWire is the opposite of it.
+func draftFromWire(m *pb.Send) Draft {
+	return Draft{
+		Kind: m.Kind, ContentType: m.ContentType, Body: m.Body,
+		Reply: m.ReplySeq, Mentions: m.Mentions, MentionAll: m.MentionAll,
+		TTL: time.Duration(m.TtlMs) * time.Millisecond, Flags: Flags(m.Flags),
+		Target: m.Target, Remove: m.Remove,
+	}
 }
 
 // refused ends a message's stay in the outbox for good.
@@ -188,7 +226,7 @@ func (a *account) waiting() []*Outgoing {
 }
 
 func (a *account) settle(o *Outgoing) {
-	o.entry.Body = nil
+	o.entry.Draft = Draft{}
 	o.box.dropOut(o)
 	a.outbox--
 	a.removeFromStore(o.entry.Order)

@@ -125,7 +125,7 @@ func (s *session) sent(o *Outgoing, m *pb.Sent, now time.Time) error {
 	}
 	s.landed(o)
 	o.box.probe, o.box.refusals = false, 0
-	s.account.acked(o, Ack{Seq: m.Seq, ID: m.Id, Time: time.UnixMilli(m.TimeMs)}, now)
+	s.account.acked(o, Ack{Seq: m.Seq, ID: m.Id, Time: time.UnixMilli(m.TimeMs)}, m.Duplicate, now)
 	s.wantSend(o.box)
 	return nil
 }

@@ -217,10 +217,7 @@ func (s *session) appendSend(out []byte, now time.Time) []byte {
 		if o == nil {
 			continue
 		}
-		send := &pb.Send{
-			Conversation: o.entry.Conversation, ClientId: o.entry.ClientID,
-			Kind: o.entry.Kind, ContentType: o.entry.ContentType, Body: o.entry.Body,
-		}
+		send := o.entry.send()
 		size := proto.Size(send)
 		if size > s.maxFrame {
 			// The limit was higher when it was put into the outbox.

@@ -65,9 +65,7 @@ type Entry struct {
 	Order        uint64 // rises with every message sent from this store
 	ClientID     string
 	Conversation string
-	Kind         Kind
-	ContentType  string
-	Body         []byte
+	Draft                  // what is sent
 	Time         time.Time // when it was sent, by the client's clock
 }
 
@@ -98,7 +96,7 @@ func (s *MemoryStore) Load() (*Snapshot, error) {
 	}
 	for _, order := range slices.Sorted(maps.Keys(s.outbox)) {
 		e := s.outbox[order]
-		e.Body = slices.Clone(e.Body)
+		e.Draft = e.Draft.clone()
 		snap.Outbox = append(snap.Outbox, e)
 	}
 	return snap, nil
@@ -118,7 +116,7 @@ func (s *MemoryStore) Save(b *Batch) error {
 		s.positions[p.Conversation] = p
 	}
 	for _, e := range b.Put {
-		e.Body = slices.Clone(e.Body)
+		e.Draft = e.Draft.clone()
 		s.outbox[e.Order] = e
 	}
 	for _, order := range b.Remove {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -61,8 +62,16 @@ func drawBatch(t *rapid.T) *Batch {
 	for range rapid.IntRange(0, 3).Draw(t, "put") {
 		b.Put = append(b.Put, Entry{
 			Order: rapid.Uint64Range(0, 300).Draw(t, "order"), ClientID: rapid.StringN(1, 10, 64).Draw(t, "client id"),
-			Conversation: "d:a:b", Kind: KindCustom, ContentType: rapid.String().Draw(t, "type"),
-			Body: rapid.SliceOfN(rapid.Byte(), 1, 100).Draw(t, "body"),
+			Conversation: "d:a:b",
+			Draft: Draft{
+				Kind: KindCustom, ContentType: rapid.String().Draw(t, "type"),
+				Body:  rapid.SliceOfN(rapid.Byte(), 1, 100).Draw(t, "body"),
+				Reply: rapid.Uint64().Draw(t, "reply"), MentionAll: rapid.Bool().Draw(t, "all"),
+				Mentions: rapid.SliceOfN(rapid.String(), 0, 3).Draw(t, "mentions"),
+				Flags:    Flags(rapid.Uint32().Draw(t, "flags")),
+				TTL:      time.Duration(rapid.Int64Range(0, 1e9).Draw(t, "ttl")) * time.Millisecond,
+				Target:   rapid.Uint64().Draw(t, "target"), Remove: rapid.Bool().Draw(t, "remove"),
+			},
 			Time: time.Unix(0, rapid.Int64().Draw(t, "time")),
 		})
 	}
@@ -87,10 +96,9 @@ func sameSnapshot(t *rapid.T, x, y Store) {
 		t.Fatalf("got %+v, want %+v", a, b)
 	}
 	same := slices.EqualFunc(a.Outbox, b.Outbox, func(p, q Entry) bool {
-		equal := string(p.Body) == string(q.Body) && p.Time.Equal(q.Time)
-		p.Body, q.Body, p.Time, q.Time = nil, nil, time.Time{}, time.Time{}
-		return equal && p.Order == q.Order && p.ClientID == q.ClientID && p.Conversation == q.Conversation &&
-			p.Kind == q.Kind && p.ContentType == q.ContentType
+		equal := p.Time.Equal(q.Time) && slices.Equal(p.Mentions, q.Mentions)
+		p.Time, q.Time, p.Mentions, q.Mentions = time.Time{}, time.Time{}, nil, nil
+		return equal && reflect.DeepEqual(p, q)
 	})
 	if !same {
 		t.Fatalf("got outbox %+v, want %+v", a.Outbox, b.Outbox)

@@ -3,36 +3,9 @@ package godwit
 import (
 	"runtime"
 	"time"
-
-	"github.com/godwit-im/godwit/protocol/pb"
 )
 
 const defaultPlatform = runtime.GOOS
-
-// Kind says what a message's body is.
-type Kind = pb.Kind
-
-// The kinds of messages.
-const (
-	KindText   = pb.Kind_KIND_TEXT   // UTF-8 text
-	KindCustom = pb.Kind_KIND_CUSTOM // opaque; ContentType says what it is
-)
-
-// Message is a message of a conversation, as the server stored it.
-type Message struct {
-	Conversation string
-	Seq          uint64 // 1, 2, 3, ... within the conversation
-	ID           uint64 // unique on the server, roughly ordered by time
-	Sender       string
-	ClientID     string // the sender's client message id
-	Time         time.Time
-	Kind         Kind
-	ContentType  string
-	Body         []byte
-}
-
-// Text is the body as a string.
-func (m Message) Text() string { return string(m.Body) }
 
 // Ack is the server's word that a message is stored durably.
 type Ack struct {
