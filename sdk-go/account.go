@@ -2,10 +2,12 @@ package godwit
 
 import (
 	"log/slog"
-	"slices"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/godwit-im/godwit/protocol"
+	"github.com/godwit-im/godwit/protocol/pb"
 )
 
 // The bounds of what has arrived and was not handed to the application yet,
@@ -51,6 +53,16 @@ type account struct {
 	unsaved   int         // messages handed that the store does not know of
 	saverBell bell
 
+	// skew is the server's clock minus this one, from the last CONNECTED.
+	skew     time.Duration
+	expiries expiryHeap
+
+	subscription subscription
+	signals      int // for the handler, among events
+	// tellViews is whether the application wants to be told of changes of
+	// conversations at all.
+	tellViews bool
+
 	outbox    int    // messages that wait for an ack or for the store
 	lastOrder uint64 // of the outbox
 	calls     []*call
@@ -88,6 +100,8 @@ func (a *account) init(o *Options, snap *Snapshot) {
 		saverBell:   newBell(),
 		sessionBell: newBell(),
 	}
+	h := &o.Handler
+	a.tellViews = h.OnConversation != nil || h.OnGroup != nil || h.OnContact != nil
 	for _, p := range snap.Positions {
 		b := a.box(p.Conversation)
 		b.started = true
@@ -96,6 +110,23 @@ func (a *account) init(o *Options, snap *Snapshot) {
 		b.head = p.HeadSeq
 		b.readWant, b.deliveredWant = p.OwedReadSeq, p.OwedDeliveredSeq
 		b.peerRead, b.peerDelivered = p.PeerReadSeq, p.PeerDeliveredSeq
+	}
+	states := make(map[string]bool, len(snap.States))
+	for _, r := range snap.States {
+		b := a.box(r.Conversation)
+		if err := a.restore(b, r.Data); err != nil {
+			a.log.Warn("state of a conversation is not read", "conv", r.Conversation, "err", err)
+			continue
+		}
+		// A client of an older version may have gone on from it.
+		states[r.Conversation] = b.view.applied >= b.handed
+	}
+	for _, p := range snap.Positions {
+		if !states[p.Conversation] {
+			// SYNC is to report all, not what changed.
+			a.cursor = Cursor{Epoch: snap.Cursor.Epoch}
+			a.boxes[p.Conversation].view.skipTo(p.Seq + 1)
+		}
 	}
 }
 
@@ -132,6 +163,9 @@ func (a *account) connected(s *session, user string, epoch uint64) error {
 		a.epoch = epoch
 	}
 	a.session = s
+	a.skew = s.renew.skew
+	a.handlerBell.ring() // it may be later by the server's clock
+	a.resubscribe()
 	s.startSync(true)
 	for _, b := range a.boxes {
 		if b.epoch != epoch {
@@ -140,6 +174,9 @@ func (a *account) connected(s *session, user string, epoch uint64) error {
 		s.wantPull(b)
 		s.wantMark(b, s.began)
 		s.wantSend(b)
+		if b.view.infoWanted {
+			a.wantInfo(b)
+		}
 	}
 	return nil
 }
@@ -154,17 +191,14 @@ func (a *account) disconnected() {
 	if s.pulling > 0 {
 		a.page = max(1, a.page/2)
 	}
+	a.subscription.current = false
 	for _, b := range a.boxes {
+		for _, c := range b.sessionPart.informed {
+			c.finish(c.answer, nil) // SYNC will tell the rest
+		}
 		b.endSession()
 	}
-	// What the application asked for is asked again on the next connection.
-	var again []*call
-	for _, r := range s.requests {
-		if r.call != nil && !r.call.abandoned {
-			again = append(again, r.call)
-		}
-	}
-	a.calls = slices.Concat(again, a.calls)
+	a.callsAgain(s)
 }
 
 // via is how a message came to be known.
@@ -179,6 +213,9 @@ const (
 // offer takes a message that arrived, to be queued for the handler when its
 // turn comes.
 func (a *account) offer(b *box, m Message, how via, now time.Time) {
+	if until := b.until(); until != 0 && m.Seq > until || !b.reads() {
+		return // the user does not read it, as far as is known: else STATE will tell
+	}
 	b.head = max(b.head, m.Seq)
 	switch {
 	case a.inDoubt(b):
@@ -202,8 +239,16 @@ func (a *account) offer(b *box, m Message, how via, now time.Time) {
 }
 
 // exists notes that there is a message at seq.
-func (a *account) exists(b *box, seq uint64, now time.Time) {
-	b.head = max(b.head, seq)
+func (a *account) exists(b *box, seq uint64) {
+	if until := b.until(); b.reads() && (until == 0 || seq <= until) {
+		b.head = max(b.head, seq)
+	}
+}
+
+// existsHere is exists of a message that is about to come by itself, or else is
+// to be pulled.
+func (a *account) existsHere(b *box, seq uint64, now time.Time) {
+	a.exists(b, seq)
 	if a.session != nil && !a.inDoubt(b) && b.started && b.behind() {
 		a.session.wantPullLater(b, now)
 	}
@@ -244,9 +289,16 @@ func (a *account) skip(b *box, minSeq uint64) {
 	if minSeq <= b.next || !b.started || a.inDoubt(b) {
 		return
 	}
-	a.enqueue(event{what: gapEvent, box: b, from: b.next, to: minSeq - 1})
-	a.regap(b, func() { b.skipTo(minSeq) })
-	b.head = max(b.head, minSeq-1)
+	// A group that nothing was seen of yet begins where the user may read it.
+	a.enqueue(event{what: gapEvent, box: b, from: b.next, to: minSeq - 1, known: b.next == 1 && isGroup(b.id)})
+	a.skipTo(b, minSeq)
+}
+
+// skipTo moves the box on to seq.
+func (a *account) skipTo(b *box, seq uint64) {
+	a.regap(b, func() { b.skipTo(seq) })
+	b.view.skipTo(seq)
+	b.head = max(b.head, seq-1)
 	a.drainGap(b)
 }
 
@@ -261,6 +313,8 @@ func (a *account) reset(b *box, head, minSeq uint64) {
 	b.peerRead, b.peerDelivered = 0, 0
 	b.readKnown, b.deliveredKnown = 0, 0
 	b.readWant, b.deliveredWant = 0, 0
+	b.unread, b.view = 0, view{queued: b.view.queued}
+	a.changed(b)
 	a.enqueue(event{what: resetEvent, box: b, from: b.next})
 	a.progressed(b)
 	if a.session != nil {
@@ -315,12 +369,11 @@ func (a *account) raisePeer(b *box, read, delivered uint64) {
 }
 
 // raiseOwn moves the user's own cursors, as the server knows them, forward.
-func (a *account) raiseOwn(b *box, read, delivered, unread uint64) {
+func (a *account) raiseOwn(b *box, read, delivered uint64) {
 	moved := read > b.readKnown
 	owed := b.owesMark()
 	b.readKnown = max(b.readKnown, read)
 	b.deliveredKnown = max(b.deliveredKnown, delivered, read)
-	b.unread = unread
 	if moved && !b.ownReceipt {
 		b.ownReceipt = true
 		a.enqueue(event{what: ownReceiptEvent, box: b})
@@ -332,11 +385,21 @@ func (a *account) raiseOwn(b *box, read, delivered, unread uint64) {
 
 // wantRead notes that the user has read everything up to seq.
 func (a *account) wantRead(b *box, seq uint64, now time.Time) {
-	if seq <= b.readWant || seq <= b.readKnown {
+	marked := b.view.membership.GetSettings().GetMarkedUnread()
+	if !marked && seq <= b.isRead() {
 		return
 	}
-	b.readWant = seq
-	a.touch(b)
+	if marked {
+		b.unmark = true
+		row := proto.Clone(b.view.membership).(*pb.Membership)
+		row.Settings.MarkedUnread = false
+		b.view.membership = row
+	}
+	if old := b.isRead(); seq > old {
+		b.readWant = seq
+		a.readUpTo(b, old)
+	}
+	a.changed(b)
 	if a.session != nil {
 		a.session.wantMark(b, now.Add(markDelay))
 	}
@@ -348,8 +411,11 @@ func (a *account) handed(b *box, m *Message, now time.Time) {
 	b.handed, b.handedID = m.Seq, m.ID
 	a.touch(b)
 	a.countHanded()
-	if m.Sender == a.user || m.Seq <= b.deliveredWant || b.handedEpoch != b.epoch {
-		return // the last: it was queued before a reset that is still to come
+	if b.peer == "" || m.Sender == a.user || m.Seq <= b.deliveredWant || b.handedEpoch != b.epoch {
+		// Only in direct conversations does anybody look at the delivered cursor: in
+		// a group it would cost a MARK for each message and member. The last: it was
+		// queued before a reset that is still to come.
+		return
 	}
 	b.deliveredWant = m.Seq
 	if a.session != nil {

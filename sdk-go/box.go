@@ -56,6 +56,9 @@ type box struct {
 	// The user's cursors as they should be. A MARK is owed while one of them
 	// is ahead of what is known.
 	readWant, deliveredWant uint64
+	unmark                  bool // and Settings.MarkedUnread is to be taken away
+
+	view view
 
 	// The messages to be sent, in their order; those before firstUnsent are in
 	// flight, and some after it may be, after a refusal.
@@ -81,6 +84,13 @@ type boxSession struct {
 	markTimed  bool // a timer will look at the marks
 	ready      bool // waits in session.ready
 	reported   bool // by the SYNC that is under way
+	infoQueued bool // waits in session.infos
+	informing  bool // an INFO is in flight
+	// statedAt is the newest request that had been made when the user's row was
+	// told of last other than in an answer to SYNC or INFO: answers to requests up to
+	// it may be older than that.
+	statedAt uint32
+	informed []*call // wait for an INFO
 	// catching is set until next is past target, the head at the session's
 	// first SYNC.
 	catching bool
@@ -98,7 +108,7 @@ func (b *box) behind() bool {
 
 // owesMark reports whether the server should be told of a cursor.
 func (b *box) owesMark() bool {
-	return b.readWant > b.readKnown || b.deliveredWant > max(b.deliveredKnown, b.readKnown)
+	return b.unmark || b.readWant > b.readKnown || b.deliveredWant > max(b.deliveredKnown, b.readKnown)
 }
 
 // stash keeps a message that is ahead of next, if there is room.
@@ -174,6 +184,7 @@ func (b *box) startAt(head, headID uint64) {
 	b.lastID = lastID
 	b.started = true
 	b.handed, b.handedID, b.handedEpoch = b.next-1, b.lastID, b.epoch
+	b.view.skipTo(b.next)
 }
 
 // position is what is stored of the box.

@@ -84,7 +84,7 @@ func TestConversations(t *testing.T) {
 	s.Read("erin", "alice", 2, 5)
 	s.Retain(direct("alice", "frank"), 6)
 	a := newApp(t, s, "alice").dial()
-	got, err := a.Conversations(within(t))
+	got, err := a.FetchConversations(within(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +158,7 @@ func TestCallEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() {
-		_, err := a.Conversations(ctx)
+		_, err := a.FetchConversations(ctx)
 		done <- err
 	}()
 	cancel()

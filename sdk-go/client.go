@@ -97,6 +97,7 @@ func (c *Client) run() {
 	c.closed = true
 	state := State{Phase: Closed, Err: c.final}
 	c.account.state = state
+	c.account.endCalls(c.closedErr())
 	c.mu.Unlock()
 	if c.opts.Handler.OnState != nil {
 		c.opts.Handler.OnState(state)
@@ -234,7 +235,8 @@ func (c *Client) Outbox() []*Outgoing {
 // devices, that everything up to seq was read. It does not wait: marks are
 // coalesced, sent when there is a connection and kept by the Store, soon. A
 // seq that is not ahead of the mark changes nothing; one past the newest
-// message marks everything that was received.
+// message marks everything that was received. It also takes
+// Settings.MarkedUnread away.
 func (c *Client) MarkRead(conversation string, seq uint64) error {
 	if err := checkConversation(conversation); err != nil {
 		return fmt.Errorf("godwit: mark: %w", err)

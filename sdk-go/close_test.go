@@ -40,7 +40,7 @@ func TestHandlerMayCallTheClient(t *testing.T) {
 			if _, err := b.History(within(t), m.Conversation, 0, 3); err != nil {
 				t.Error(err)
 			}
-			if _, err := b.Conversations(within(t)); err != nil {
+			if _, err := b.FetchConversations(within(t)); err != nil {
 				t.Error(err)
 			}
 			b.State()
@@ -203,7 +203,7 @@ func TestCloseEndsEverything(t *testing.T) {
 	if err := a.MarkRead(direct("alice", "bob"), 1); !errors.Is(err, godwit.ErrClosed) {
 		t.Errorf("MarkRead: %v", err)
 	}
-	if _, err := a.Conversations(ctx); !errors.Is(err, godwit.ErrClosed) {
+	if _, err := a.FetchConversations(ctx); !errors.Is(err, godwit.ErrClosed) {
 		t.Errorf("Conversations: %v", err)
 	}
 	if err := goleak.Find(alreadyThere, goleak.IgnoreAnyFunction("github.com/godwit-im/godwit/sdk-go/internal/fakeserver.(*conn).read"),

@@ -40,7 +40,12 @@ func (e *endError) Unwrap() error { return e.cause }
 // ended is the end of a session for an error of the server.
 func ended(m *pb.Error) *endError {
 	e := fromError(m)
-	return &endError{cause: e, final: !m.Retryable && !e.Code.NeedsToken(), after: e.RetryAfter}
+	end := &endError{cause: e, final: !m.Retryable && !e.Code.NeedsToken(), after: e.RetryAfter}
+	switch m.Code {
+	case pb.Code_CODE_REPLACED, pb.Code_CODE_DEVICE_ENDED:
+		end.cause = &EndedError{Device: m.ByDevice, Platform: m.ByPlatform, Err: e}
+	}
+	return end
 }
 
 func protocolError(text string) error { return fmt.Errorf("protocol error: %s", text) }
@@ -63,7 +68,9 @@ func (c *Client) connect(ctx context.Context) {
 		if why := (*endError)(nil); errors.As(end.err, &why) {
 			e = *why
 		}
-		if CodeOf(end.err) == pb.Code_CODE_REPLACED && time.Since(abandoned) < abandonedFor {
+		var by *EndedError
+		if errors.As(end.err, &by) && by.Err.Code == pb.Code_CODE_REPLACED && time.Since(abandoned) < abandonedFor &&
+			(by.Device == "" || by.Device == c.opts.Device) {
 			// Most likely it was replaced by its own CONNECT, come late.
 			e.final, abandoned = false, time.Time{}
 		}

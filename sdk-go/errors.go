@@ -17,6 +17,15 @@ var (
 	// waiting for their ack.
 	ErrOutboxFull = errors.New("godwit: outbox full")
 
+	// ErrNotConnected is the error of a call that is not to be repeated and for
+	// which there was no connection, or none any more when its answer was due: it
+	// may have been done.
+	ErrNotConnected = errors.New("godwit: not connected")
+
+	// ErrTooManyCalls is the error of a call that was made while 1,000 were
+	// waiting.
+	ErrTooManyCalls = errors.New("godwit: too many calls")
+
 	// ErrOtherUser ends a client whose Store, or whose earlier token, belongs
 	// to another user.
 	ErrOtherUser = errors.New("godwit: the token is another user's")
@@ -55,3 +64,22 @@ func (e *SendError) Error() string {
 
 // Unwrap returns the cause.
 func (e *SendError) Unwrap() error { return e.Err }
+
+// EndedError ends a client whose session the server ended on behalf of a device:
+// REPLACED, because that one had to be let in, or DEVICE_ENDED, because it asked
+// for it. State.Err and Client.Err are one.
+type EndedError struct {
+	Device, Platform string // of the user, empty if the server does not say
+	Err              *protocol.Error
+}
+
+// Error implements error.
+func (e *EndedError) Error() string {
+	if e.Device == "" {
+		return e.Err.Error()
+	}
+	return fmt.Sprintf("%v, by device %s (%s)", e.Err, e.Device, e.Platform)
+}
+
+// Unwrap returns the server's error.
+func (e *EndedError) Unwrap() error { return e.Err }

@@ -9,6 +9,10 @@ type event struct {
 	message  Message // messageEvent
 	state    State   // stateEvent
 	from, to uint64  // gapEvent; resetEvent: from is where the box begins again
+	known    bool    // gapEvent: the application is not to be told
+	change   *MessageChange
+	user     string // presenceEvent
+	signal   *Signal
 }
 
 type eventKind int
@@ -20,6 +24,10 @@ const (
 	stateEvent
 	gapEvent
 	resetEvent
+	changeEvent   // of a message, but for those that are messageEvents
+	viewEvent     // the conversation changed, and with it perhaps the group and the contact
+	presenceEvent // of a user
+	signalEvent
 )
 
 // maxStateEvents is how many State events may wait for a slow handler; past
@@ -28,7 +36,9 @@ const maxStateEvents = 16
 
 // enqueue adds an event for the handler. Events other than messages are
 // bounded by nature: a receipt is queued once for each box and carries the
-// cursors of when it is handed, a gap or a reset comes with a pull.
+// cursors of when it is handed, and so are views and presences; a gap or a reset
+// comes with a pull, a change with a request of the user or with the end of a
+// message that is watched. Signals have a bound.
 func (a *account) enqueue(e event) {
 	a.events = append(a.events, e)
 	a.handlerBell.ring()
@@ -37,6 +47,7 @@ func (a *account) enqueue(e event) {
 // enqueueMessage adds the message at the box's next for the handler.
 func (a *account) enqueueMessage(b *box, m Message) {
 	b.advance(&m)
+	a.see(b, &m)
 	a.backlog++
 	a.backlogBytes += len(m.Body)
 	a.enqueue(event{what: messageEvent, box: b, message: m})
@@ -70,12 +81,19 @@ func (a *account) unqueued(m *Message) {
 // handle runs the application's callbacks until the client closes. When it
 // ends by itself instead, what is queued is handed first.
 func (c *Client) handle() {
+	timer := time.NewTimer(time.Hour) // to the end of the next message that expires
+	defer timer.Stop()
 	var batch []event
 	for {
 		c.mu.Lock()
 		clear(batch)
 		batch, c.account.events = c.account.events, batch[:0]
 		c.account.states = 0
+		var next time.Time
+		if len(batch) == 0 {
+			// What expires is queued behind all that was there before.
+			next = c.account.expire(time.Now())
+		}
 		ended := c.final != nil
 		c.mu.Unlock()
 
@@ -93,8 +111,14 @@ func (c *Client) handle() {
 		if ended {
 			return
 		}
+		wait := time.Hour
+		if !next.IsZero() {
+			wait = max(time.Until(next), 0)
+		}
+		timer.Reset(wait)
 		select {
 		case <-c.account.handlerBell:
+		case <-timer.C:
 		case <-c.closing:
 			return
 		}
@@ -140,8 +164,28 @@ func (c *Client) hand(e *event) {
 		if h.OnState != nil {
 			h.OnState(e.state)
 		}
+	case changeEvent:
+		if h.OnMessageChanged != nil {
+			h.OnMessageChanged(*e.change)
+		}
+	case viewEvent:
+		c.handView(b)
+	case presenceEvent:
+		c.mu.Lock()
+		delete(c.account.subscription.queued, e.user)
+		c.mu.Unlock()
+		if p, known := c.Presence(e.user); known && h.OnPresence != nil {
+			h.OnPresence(p)
+		}
+	case signalEvent:
+		c.mu.Lock()
+		c.account.signals--
+		c.mu.Unlock()
+		if h.OnSignal != nil {
+			h.OnSignal(*e.signal)
+		}
 	case gapEvent:
-		if h.OnGap != nil {
+		if h.OnGap != nil && !e.known {
 			h.OnGap(b.id, e.from, e.to)
 		}
 		c.mu.Lock()
@@ -156,5 +200,26 @@ func (c *Client) hand(e *event) {
 		b.handed, b.handedID, b.handedEpoch = e.from-1, 0, b.epoch
 		c.account.touch(b)
 		c.mu.Unlock()
+	}
+}
+
+// handView tells what changed of a conversation since it was told last.
+func (c *Client) handView(b *box) {
+	h := &c.opts.Handler
+	c.mu.Lock()
+	v := &b.view
+	newGroup, newContact := v.newGroup, v.newContact
+	v.queued, v.newGroup, v.newContact = false, false, false
+	conversation := b.conversation()
+	contact, _ := b.contact()
+	c.mu.Unlock()
+	if newGroup && conversation.Group != nil && h.OnGroup != nil {
+		h.OnGroup(*conversation.Group)
+	}
+	if newContact && contact.User != "" && h.OnContact != nil {
+		h.OnContact(contact)
+	}
+	if h.OnConversation != nil {
+		h.OnConversation(conversation)
 	}
 }

@@ -353,7 +353,7 @@ func ExampleClient_History() {
 }
 
 // The list of conversations that a chat program opens with.
-func ExampleClient_Conversations() {
+func ExampleClient_FetchConversations() {
 	server := exampleServer()
 	defer server.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -370,7 +370,7 @@ func ExampleClient_Conversations() {
 		log.Fatal(err)
 	}
 	defer alice.Close()
-	conversations, err := alice.Conversations(ctx)
+	conversations, err := alice.FetchConversations(ctx)
 	if err != nil {
 		log.Fatal(err)
 	}

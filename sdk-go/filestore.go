@@ -18,6 +18,7 @@ import (
 //
 //	meta      "format" → u16, "user", "cursor" → epoch u64 ++ cursor
 //	position  conversation → eight u64, as in positionFields
+//	state     conversation → StateRecord.Data
 //	outbox    order u64 → time in Unix nanoseconds u64 ++ pb.Send
 //
 // All integers are big-endian.
@@ -29,6 +30,7 @@ const fileFormat = 1
 var (
 	metaBucket     = []byte("meta")
 	positionBucket = []byte("position")
+	stateBucket    = []byte("state")
 	outboxBucket   = []byte("outbox")
 
 	formatKey = []byte("format")
@@ -59,7 +61,7 @@ func OpenFileStore(path string) (*FileStore, error) {
 }
 
 func initFile(tx *bbolt.Tx) error {
-	for _, name := range [][]byte{metaBucket, positionBucket, outboxBucket} {
+	for _, name := range [][]byte{metaBucket, positionBucket, stateBucket, outboxBucket} {
 		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 			return err
 		}
@@ -98,6 +100,13 @@ func (s *FileStore) Load() (*Snapshot, error) {
 		if err != nil {
 			return err
 		}
+		err = tx.Bucket(stateBucket).ForEach(func(k, v []byte) error {
+			snap.States = append(snap.States, StateRecord{string(k), append([]byte(nil), v...)})
+			return nil
+		})
+		if err != nil {
+			return err
+		}
 		return tx.Bucket(outboxBucket).ForEach(func(k, v []byte) error {
 			e, err := decodeEntry(k, v)
 			snap.Outbox = append(snap.Outbox, e)
@@ -125,6 +134,12 @@ func (s *FileStore) Save(b *Batch) error {
 		for i := range b.Positions {
 			p := &b.Positions[i]
 			if err := positions.Put([]byte(p.Conversation), encodePosition(p)); err != nil {
+				return err
+			}
+		}
+		states := tx.Bucket(stateBucket)
+		for _, r := range b.States {
+			if err := states.Put([]byte(r.Conversation), r.Data); err != nil {
 				return err
 			}
 		}

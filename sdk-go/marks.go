@@ -28,8 +28,9 @@ func (s *session) appendMark(out []byte, now time.Time) []byte {
 		b.sessionPart.marking = true
 		s.marking++
 		mark := &pb.Mark{Conversation: b.id}
-		if b.readWant > b.readKnown {
-			mark.ReadSeq = b.readWant
+		if b.readWant > b.readKnown || b.unmark {
+			mark.ReadSeq = b.isRead()
+			b.unmark = false
 		}
 		if b.deliveredWant > b.deliveredKnown {
 			mark.DeliveredSeq = b.deliveredWant
@@ -43,7 +44,7 @@ func (s *session) appendMark(out []byte, now time.Time) []byte {
 func (s *session) marked(b *box, m *pb.Marked, now time.Time) {
 	s.marking--
 	b.sessionPart.marking = false
-	s.account.raiseOwn(b, m.ReadSeq, m.DeliveredSeq, m.Unread)
+	s.account.markedUnread(b, m.ReadSeq, m.DeliveredSeq, m.Unread)
 	s.wantMark(b, now.Add(markDelay))
 }
 

@@ -99,6 +99,26 @@ type Handler struct {
 	// Message.Apply tells.
 	OnMessageChanged func(MessageChange)
 
+	// OnConversation tells that an entry of Client.Conversations, or the system
+	// conversation, is another one: its preview, counts, settings, group or the
+	// user's membership. Changes that come faster than they are told are told as
+	// one, with how the conversation stands by then.
+	OnConversation func(Conversation)
+
+	// OnGroup tells that a group's own data changed, or who is in it; in the latter
+	// case Client.Members has the list.
+	OnGroup func(Group)
+
+	// OnContact tells that another user is now something else to this one: see
+	// Client.Contacts. The request of one comes as a notice, too.
+	OnContact func(Contact)
+
+	// OnPresence tells that a user who was subscribed to came or went.
+	OnPresence func(Presence)
+
+	// OnSignal receives a signal. Signals come at once or not at all.
+	OnSignal func(Signal)
+
 	// OnReceipt tells that a member's cursors moved forward: the peer has read
 	// more of the user's messages, or the user has on another device.
 	OnReceipt func(Receipt)
@@ -106,9 +126,9 @@ type Handler struct {
 	// OnState tells how the connection fares.
 	OnState func(State)
 
-	// OnGap tells that the messages from seq from to seq to, inclusive, were
-	// removed by the server's retention before this client could receive them.
-	// OnMessage goes on after them.
+	// OnGap tells that the messages from seq from to seq to, inclusive, are not to
+	// be had: the server's retention removed them before this client could receive
+	// them, or the user was no member of the group. OnMessage goes on after them.
 	OnGap func(conversation string, from, to uint64)
 
 	// OnReset tells that the server was restored to an older state and that

@@ -165,7 +165,7 @@ func (a *account) acked(o *Outgoing, ack Ack, duplicate bool, now time.Time) {
 	if duplicate && m.IsEvent() {
 		// The seq may be another event's, after which this one would have
 		// changed nothing. What is there will be pulled.
-		a.exists(o.box, ack.Seq, now)
+		a.existsHere(o.box, ack.Seq, now)
 		return
 	}
 	a.offer(o.box, m, viaAck, now)

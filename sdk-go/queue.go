@@ -58,6 +58,8 @@ const (
 	markTimer                  // send the marks that are owed
 	holdTimer                  // try to send again after a refusal
 	syncTimer                  // SYNC again; no box
+	infoTimer                  // INFO again
+	callTimer                  // a call again; no box
 )
 
 func (t *timers) add(at time.Time, b *box, what timerKind) {

@@ -66,10 +66,25 @@ func (s *session) pushed(m proto.Message, now time.Time) error {
 		}
 		switch b := a.box(m.Conversation); m.User {
 		case a.user:
-			a.raiseOwn(b, m.ReadSeq, m.DeliveredSeq, m.Unread)
+			a.markedUnread(b, m.ReadSeq, m.DeliveredSeq, m.Unread)
 		case b.peer:
 			a.raisePeer(b, m.ReadSeq, m.DeliveredSeq)
 		}
+	case *pb.State:
+		if m.State == nil || m.State.Conversation == "" {
+			return protocolError("STATE without conversation")
+		}
+		b := a.box(m.State.Conversation)
+		if a.inDoubt(b) {
+			return nil // SYNC has it, too
+		}
+		a.learn(b, m.State)
+		a.stated(b)
+		s.wantPull(b)
+	case *pb.Presence:
+		a.present(m)
+	case *pb.SignalFrom:
+		a.signalled(m)
 	case *pb.Heads:
 		if len(m.Heads) == 0 {
 			s.startSync(false)
@@ -83,7 +98,7 @@ func (s *session) pushed(m proto.Message, now time.Time) error {
 				continue
 			}
 			b := a.box(h.Conversation)
-			b.head = max(b.head, h.Seq)
+			a.exists(b, h.Seq)
 			s.wantPull(b)
 		}
 	case *pb.GoAway:
@@ -100,7 +115,7 @@ func (s *session) pushed(m proto.Message, now time.Time) error {
 // answered takes the response to a request, of the type that answers it.
 func (s *session) answered(r request, m proto.Message, now time.Time) error {
 	if r.call != nil {
-		r.call.finish(m, nil)
+		s.called(r, m)
 		return nil
 	}
 	switch m := m.(type) {
@@ -109,7 +124,9 @@ func (s *session) answered(r request, m proto.Message, now time.Time) error {
 	case *pb.Pulled:
 		return s.pulled(r, m, now)
 	case *pb.Synced:
-		return s.synced(m, now)
+		return s.synced(r, m)
+	case *pb.Informed:
+		return s.informed(r, m)
 	case *pb.Marked:
 		s.marked(r.box, m, now)
 	case *pb.Renewed:
@@ -134,7 +151,7 @@ func (s *session) sent(o *Outgoing, m *pb.Sent, now time.Time) error {
 func (s *session) failed(r request, m *pb.Error, now time.Time) error {
 	a, e := s.account, fromError(m)
 	if r.call != nil {
-		r.call.finish(nil, e)
+		s.callFailed(r.call, e, now)
 		return nil
 	}
 	switch r.kind {
@@ -154,6 +171,8 @@ func (s *session) failed(r request, m *pb.Error, now time.Time) error {
 		s.markFailed(r.box, m, now)
 	case protocol.TypeSync:
 		return s.syncFailed(m, now)
+	case protocol.TypeInfo:
+		s.infoFailed(r.box, e, m.Retryable, now)
 	case protocol.TypeRenew:
 		s.renewWith("", e, now)
 	default:
@@ -216,6 +235,9 @@ func (s *session) fireTimers(now time.Time) {
 				b.held, b.probe = false, true
 				s.wantSend(b)
 			}
+		case infoTimer:
+			s.account.wantInfo(b)
+		case callTimer: // it is looked at anyhow
 		case syncTimer:
 			s.sync.wanted = !s.sync.inFlight
 		}

@@ -81,6 +81,7 @@ func (a *account) batch() (*Batch, changes) {
 	for box := range d.boxes {
 		if box.started {
 			b.Positions = append(b.Positions, box.position())
+			b.States = append(b.States, box.record())
 		}
 	}
 	for _, o := range d.put {

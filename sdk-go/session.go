@@ -59,6 +59,7 @@ type session struct {
 	// What is to be asked, each box at most once in each.
 	pulls  fifo[*box]
 	marks  fifo[*box]
+	infos  fifo[*box]
 	ready  fifo[*box] // have messages to send, served round robin
 	timers timers
 
@@ -80,11 +81,12 @@ type session struct {
 
 // request is a request without an answer.
 type request struct {
+	id   uint32
 	kind protocol.Type
 	size int // of its body, in bytes
 
 	out *Outgoing // SEND
-	box *box      // PULL, MARK
+	box *box      // PULL, MARK, INFO
 	// PULL: the first seq wanted, and whether that is the last one that was
 	// handed on, to be compared.
 	from    uint64
@@ -188,22 +190,10 @@ func (s *session) appendNext(out []byte, now time.Time) []byte {
 	}
 	n := len(out)
 	for _, next := range []func([]byte, time.Time) []byte{
-		s.appendRenew, s.appendSync, s.appendCall, s.appendPull, s.appendMark, s.appendSend,
+		s.appendRenew, s.appendSync, s.appendCall, s.appendPull, s.appendInfo, s.appendMark, s.appendSend,
 	} {
 		if out = next(out, now); len(out) > n {
 			break
-		}
-	}
-	return out
-}
-
-func (s *session) appendCall(out []byte, now time.Time) []byte {
-	a := s.account
-	for len(a.calls) > 0 {
-		c := a.calls[0]
-		a.calls = a.calls[1:]
-		if !c.abandoned {
-			return s.request(out, request{kind: c.kind, call: c}, c.body, now)
 		}
 	}
 	return out
@@ -257,7 +247,8 @@ func (s *session) ask(r request, now time.Time) uint32 {
 	if s.lastRequest == 0 {
 		s.lastRequest++
 	}
-	s.requests[s.lastRequest] = r
+	r.id = s.lastRequest
+	s.requests[r.id] = r
 	s.flightBytes += r.size
 	s.asked.push(asked{s.lastRequest, now})
 	return s.lastRequest

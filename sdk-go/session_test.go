@@ -268,9 +268,9 @@ func TestCompare(t *testing.T) {
 			}}, 2, now)
 			b := a.box(id)
 			s.fill(nil, now)
-			if err := s.synced(&pb.Synced{Epoch: 2, Conversations: []*pb.ConversationState{
+			if err := s.synced(request{id: 1}, &pb.Synced{Epoch: 2, Conversations: []*pb.ConversationState{
 				{Conversation: id, HeadSeq: test.page.HeadSeq + 1, MinSeq: test.page.MinSeq},
-			}}, now); err != nil {
+			}}); err != nil {
 				t.Fatal(err)
 			}
 			if test.page.HeadSeq >= 5 {
@@ -392,7 +392,7 @@ func TestMarksAreOwedAgain(t *testing.T) {
 	b := a.box("d:alice:bob")
 	a.offer(b, Message{Conversation: b.id, Seq: 1, ID: 11, Sender: "bob"}, viaPush, now)
 	a.wantRead(b, 1, now)
-	a.raiseOwn(b, 1, 1, 0)
+	a.raiseOwn(b, 1, 1)
 	a.disconnected()
 
 	s = a.newTestSession(2, now)
@@ -436,9 +436,9 @@ func TestDoubtSurvivesACrash(t *testing.T) {
 		{Conversation: "d:alice:carol", Epoch: 7, HeadSeq: 3},
 	}}
 	a, s := newTestSession(snap, 7, now)
-	if err := s.synced(&pb.Synced{Epoch: 7, Reset_: true, Cursor: []byte("d"), Conversations: []*pb.ConversationState{
+	if err := s.synced(request{id: 1}, &pb.Synced{Epoch: 7, Reset_: true, Cursor: []byte("d"), Conversations: []*pb.ConversationState{
 		{Conversation: "d:alice:bob", HeadSeq: 5, MinSeq: 1},
-	}}, now); err != nil {
+	}}); err != nil {
 		t.Fatal(err)
 	}
 	bob, carol := a.box("d:alice:bob"), a.box("d:alice:carol")

@@ -27,16 +27,21 @@ type Snapshot struct {
 	User      string // whose store this is; empty if nobody's yet
 	Cursor    Cursor
 	Positions []Position // one for each conversation, in any order
-	Outbox    []Entry    // by Order
+	// States is what the local model knows of each conversation. Where a position
+	// has none, as in a file of an older version, the client asks the server for all
+	// of them.
+	States []StateRecord
+	Outbox []Entry // by Order
 }
 
 // Batch is a set of changes to a Store.
 type Batch struct {
-	User      string     // to be set, unless empty
-	Cursor    *Cursor    // to be set, unless nil
-	Positions []Position // to be put, by Conversation
-	Put       []Entry    // to be put into the outbox, by Order
-	Remove    []uint64   // to be removed from the outbox, by Order; may be absent
+	User      string        // to be set, unless empty
+	Cursor    *Cursor       // to be set, unless nil
+	Positions []Position    // to be put, by Conversation
+	States    []StateRecord // likewise
+	Put       []Entry       // to be put into the outbox, by Order
+	Remove    []uint64      // to be removed from the outbox, by Order; may be absent
 }
 
 // Cursor is where the next SYNC starts.
@@ -60,6 +65,13 @@ type Position struct {
 	PeerDeliveredSeq uint64
 }
 
+// StateRecord is what the local model knows of a conversation. The Data is the
+// client's own.
+type StateRecord struct {
+	Conversation string
+	Data         []byte
+}
+
 // Entry is a message in the outbox.
 type Entry struct {
 	Order        uint64 // rises with every message sent from this store
@@ -77,12 +89,15 @@ type MemoryStore struct {
 	user      string
 	cursor    Cursor
 	positions map[string]Position
+	states    map[string][]byte
 	outbox    map[uint64]Entry
 }
 
 // NewMemoryStore returns an empty MemoryStore.
 func NewMemoryStore() *MemoryStore {
-	return &MemoryStore{positions: make(map[string]Position), outbox: make(map[uint64]Entry)}
+	return &MemoryStore{
+		positions: make(map[string]Position), states: make(map[string][]byte), outbox: make(map[uint64]Entry),
+	}
 }
 
 // Load implements Store.
@@ -93,6 +108,9 @@ func (s *MemoryStore) Load() (*Snapshot, error) {
 		User:      s.user,
 		Cursor:    Cursor{Epoch: s.cursor.Epoch, Sync: slices.Clone(s.cursor.Sync)},
 		Positions: slices.Collect(maps.Values(s.positions)),
+	}
+	for conversation, data := range s.states {
+		snap.States = append(snap.States, StateRecord{conversation, slices.Clone(data)})
 	}
 	for _, order := range slices.Sorted(maps.Keys(s.outbox)) {
 		e := s.outbox[order]
@@ -114,6 +132,9 @@ func (s *MemoryStore) Save(b *Batch) error {
 	}
 	for _, p := range b.Positions {
 		s.positions[p.Conversation] = p
+	}
+	for _, r := range b.States {
+		s.states[r.Conversation] = slices.Clone(r.Data)
 	}
 	for _, e := range b.Put {
 		e.Draft = e.Draft.clone()

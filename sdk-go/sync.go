@@ -32,7 +32,7 @@ func (s *session) appendSync(out []byte, now time.Time) []byte {
 }
 
 // synced takes a page.
-func (s *session) synced(m *pb.Synced, now time.Time) error {
+func (s *session) synced(r request, m *pb.Synced) error {
 	a := s.account
 	s.sync.inFlight = false
 	if m.Epoch != a.epoch {
@@ -48,7 +48,7 @@ func (s *session) synced(m *pb.Synced, now time.Time) error {
 		if cs.Conversation == "" {
 			return protocolError("SYNCED without conversation")
 		}
-		s.conversation(cs)
+		s.conversation(cs, r.id)
 	}
 	s.sync.cursor = m.Cursor
 	if m.More {
@@ -75,25 +75,21 @@ func (s *session) synced(m *pb.Synced, now time.Time) error {
 	return nil
 }
 
-// conversation takes what SYNC reports of one.
-func (s *session) conversation(cs *pb.ConversationState) {
+// conversation takes what SYNC, by a request, reports of one.
+func (s *session) conversation(cs *pb.ConversationState, request uint32) {
 	a := s.account
 	b := a.box(cs.Conversation)
 	b.sessionPart.reported = true
-	b.head = max(b.head, cs.HeadSeq)
 	if !b.started {
-		var lastID uint64
-		if cs.Last != nil && cs.Last.Seq == cs.HeadSeq {
-			lastID = cs.Last.Id
-		}
-		a.start(b, cs.HeadSeq, lastID)
+		a.start(b, cs.HeadSeq, cs.HeadId)
 	}
 	if a.inDoubt(b) && cs.HeadSeq < b.next-1 {
-		a.reset(b, b.head, cs.MinSeq)
+		a.reset(b, max(b.head, cs.HeadSeq), cs.MinSeq)
 	}
-	a.raisePeer(b, cs.PeerReadSeq, cs.PeerDeliveredSeq)
-	a.raiseOwn(b, cs.ReadSeq, cs.DeliveredSeq, cs.Unread)
-	a.touch(b) // its head goes into the store along with the cursor
+	a.learn(b, cs) // its head goes into the store along with the cursor
+	if b.sessionPart.statedAt >= request {
+		a.wantInfo(b)
+	}
 	s.wantPull(b)
 }
 

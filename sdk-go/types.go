@@ -24,20 +24,6 @@ type Receipt struct {
 	Unread       uint64 // messages left to read; of the user's own receipts only
 }
 
-// Conversation is how a conversation of the user stands on the server.
-type Conversation struct {
-	ID               string
-	Peer             string // the other member of a direct conversation
-	HeadSeq          uint64 // of the newest message
-	MinSeq           uint64 // of the oldest message that is kept
-	Unread           uint64 // messages of others after ReadSeq
-	ReadSeq          uint64 // the user's own cursors
-	DeliveredSeq     uint64
-	PeerReadSeq      uint64 // the other member's, in a direct conversation
-	PeerDeliveredSeq uint64
-	Last             *Message // the newest message; nil if none is kept
-}
-
 // Phase is where a client stands with its connection.
 type Phase int
 

@@ -390,7 +390,7 @@ func (c *client) isUpToDate(ctx context.Context) bool {
 	if sdk == nil {
 		return false
 	}
-	conversations, err := sdk.Conversations(ctx)
+	conversations, err := sdk.FetchConversations(ctx)
 	if err != nil {
 		return false // the client's life has just ended
 	}

@@ -153,7 +153,7 @@ func (t *talk) history(ctx context.Context, argument string) error {
 
 // who tells which of the users with whom there is a conversation are online.
 func (t *talk) who(ctx context.Context) error {
-	conversations, err := t.client.Conversations(ctx)
+	conversations, err := t.client.FetchConversations(ctx)
 	if err != nil {
 		return err
 	}

@@ -94,7 +94,7 @@ type past struct {
 }
 
 func (t *talk) fetch(ctx context.Context, c *godwit.Client) (past, error) {
-	conversations, err := c.Conversations(ctx)
+	conversations, err := c.FetchConversations(ctx)
 	if err != nil {
 		return past{}, err
 	}
