@@ -23,6 +23,8 @@ var allowed = map[string][]string{
 	"server/admin": {"protocol", "protocol/pb", "msgstore", "session", "netpoll", "chat", "delivery"},
 	"server":       {"protocol", "protocol/pb", "msgstore", "session", "netpoll", "chat", "delivery", "server/admin"},
 	"sdk-go":       {"protocol", "protocol/pb"},
+	// Apart from the SDK, whose users need not have SQLite.
+	"sdk-go/archive": {"sdk-go"},
 	// A server for the SDK's tests.
 	"sdk-go/internal/fakeserver": {"protocol", "protocol/pb"},
 	"bench":                      {"protocol", "protocol/pb", "bench/ceiling", "bench/client", "bench/fill", "bench/fleet", "bench/report"},
@@ -54,6 +56,7 @@ var soleImporters = map[string][]string{
 	"github.com/prometheus/client_golang":     {"server/admin"},
 	"github.com/HdrHistogram/hdrhistogram-go": {"bench/report"},
 	"go.etcd.io/bbolt":                        {"sdk-go"},
+	"modernc.org/sqlite":                      {"sdk-go/archive"},
 	"github.com/spf13/cobra":                  {"cmd/godwit"},
 }
 
