@@ -235,28 +235,34 @@ func (a *Archive) Range(ctx context.Context, conversation string, from, to uint6
 	if err != nil {
 		return nil, fmt.Errorf("archive: range: %w", err)
 	}
-	defer rows.Close()
 	var all []godwit.Message
-	for rows.Next() {
+	err = each(rows, func() error {
 		var data []byte
 		if err := rows.Scan(&data); err != nil {
-			return nil, fmt.Errorf("archive: range: %w", err)
+			return err
 		}
 		m, err := decode(data)
-		if err != nil {
-			return nil, err
-		}
 		all = append(all, m)
-	}
-	if err := rows.Err(); err != nil {
+		return err
+	})
+	if err != nil {
 		return nil, fmt.Errorf("archive: range: %w", err)
 	}
 	return all, nil
 }
 
+// each calls f for every row, until it fails, and closes them.
+func each(rows *sql.Rows, f func() error) error {
+	var err error
+	for err == nil && rows.Next() {
+		err = f()
+	}
+	return errors.Join(err, rows.Err(), rows.Close())
+}
+
 func decode(data []byte) (m godwit.Message, err error) {
 	if err := json.Unmarshal(data, &m); err != nil {
-		return m, fmt.Errorf("archive: a damaged row: %w", err)
+		return m, fmt.Errorf("a damaged row: %w", err)
 	}
 	return m, nil
 }
@@ -306,20 +312,19 @@ func (a *Archive) Search(ctx context.Context, q Query) ([]Hit, error) {
 	if err != nil {
 		return nil, fmt.Errorf("archive: search: %w", err)
 	}
-	defer rows.Close()
 	var hits []Hit
-	for rows.Next() {
+	err = each(rows, func() error {
 		var data []byte
 		var hit Hit
 		if err := rows.Scan(&data, &hit.Snippet); err != nil {
-			return nil, fmt.Errorf("archive: search: %w", err)
+			return err
 		}
-		if hit.Message, err = decode(data); err != nil {
-			return nil, err
-		}
+		var err error
+		hit.Message, err = decode(data)
 		hits = append(hits, hit)
-	}
-	if err := rows.Err(); err != nil {
+		return err
+	})
+	if err != nil {
 		return nil, fmt.Errorf("archive: search: %w", err)
 	}
 	return hits, nil
