@@ -31,13 +31,20 @@ var (
 // refuseDirect is why user may not write to peer in their direct conversation;
 // nil if they may.
 func refuseDirect(tx *msgstore.Tx, rules *Rules, conversation, user, peer string) (*protocol.Error, error) {
-	theirs, _, err := tx.Member(peer, conversation)
-	switch {
-	case err != nil:
+	head, _, err := tx.Head(conversation)
+	if err != nil {
 		return nil, err
-	case theirs.Membership.GetBlocked():
-		return refuseBlocked(rules), nil
-	case !rules.ContactsOnly:
+	}
+	if head.Blocked { // else the row need not be read, which costs as much as all the rest
+		theirs, _, err := tx.Member(peer, conversation)
+		if err != nil {
+			return nil, err
+		}
+		if theirs.Membership.GetBlocked() {
+			return refuseBlocked(rules), nil
+		}
+	}
+	if !rules.ContactsOnly {
 		return nil, nil
 	}
 	mine, _, err := tx.Member(user, conversation)
@@ -90,6 +97,15 @@ func applyContact(tx *msgstore.Tx, index uint64, cmd *Command, effects []Effect)
 	effects, err = putMembership(tx, index, peer, cmd.Conversation, theirs, c.theirs, effects)
 	if err != nil {
 		return Result{}, effects, err
+	}
+	head, _, err := tx.Head(cmd.Conversation)
+	if err != nil {
+		return Result{}, effects, err
+	}
+	if blocked := c.mine.Blocked || c.theirs.Blocked; blocked != head.Blocked {
+		if err := tx.PutBlocked(index, cmd.Conversation, blocked); err != nil {
+			return Result{}, effects, err
+		}
 	}
 	// Who has blocked somebody hears nothing from them.
 	if c.told != pb.NoticeType_NOTICE_TYPE_UNSPECIFIED && !c.theirs.Blocked {

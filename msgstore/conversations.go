@@ -70,7 +70,7 @@ func (row conversationRow) head(newest Head) Head {
 	if h.Seq == 0 {
 		h.Stamp = row.created
 	}
-	h.MinSeq, h.Mentioned, h.Gone = row.minSeq, row.mentioned, row.gone
+	h.MinSeq, h.Mentioned, h.Gone, h.Blocked = row.minSeq, row.mentioned, row.gone, row.blocked
 	return h
 }
 

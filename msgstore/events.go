@@ -100,6 +100,14 @@ func (tx *Tx) PutGone(index uint64, conversation string, seq uint64, sender stri
 	})
 }
 
+// PutBlocked notes whether a member of a direct conversation has blocked the
+// other one: most messages are spared the look at the members' rows.
+func (tx *Tx) PutBlocked(index uint64, conversation string, blocked bool) error {
+	return tx.changeConversation("blocked", index, conversation, func(c *txConversation, row *conversationRow) {
+		row.blocked, c.head.Blocked = blocked, blocked
+	})
+}
+
 // GoneBetween returns how many messages in (after, upto] counted as unread, are
 // tombstones now, and were not sent by except.
 func (s *Store) GoneBetween(conversation, except string, after, upto uint64) (n uint64, err error) {

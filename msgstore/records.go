@@ -31,6 +31,8 @@ type Head struct {
 	// Mentioned is the highest seq that mentions anybody, Gone the highest one
 	// that has become a tombstone.
 	Mentioned, Gone uint64
+	// Blocked: a member of a direct conversation has blocked the other one.
+	Blocked bool
 }
 
 // Others is how many countable messages of a direct conversation were not
@@ -111,13 +113,15 @@ type conversationRow struct {
 	last Head
 	// As in Head.
 	mentioned, gone uint64
+	blocked         bool
 }
 
 func appendConversationRow(dst []byte, c conversationRow) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, c.stamp)
 	dst = binary.AppendUvarint(dst, c.created)
 	dst = binary.AppendUvarint(dst, c.minSeq)
-	if c.last.Seq == 0 && c.mentioned == 0 && c.gone == 0 {
+	marked := c.mentioned > 0 || c.gone > 0 || c.blocked
+	if c.last.Seq == 0 && !marked {
 		return dst
 	}
 	dst = binary.AppendUvarint(dst, c.last.Seq)
@@ -128,12 +132,16 @@ func appendConversationRow(dst []byte, c conversationRow) []byte {
 	dst = binary.AppendUvarint(dst, c.last.Stamp)
 	dst = binary.AppendUvarint(dst, uint64(len(c.last.Sender)))
 	dst = append(dst, c.last.Sender...)
-	if c.mentioned == 0 && c.gone == 0 && c.last.Shown == c.last.Seq {
+	if !marked && c.last.Shown == c.last.Seq {
 		return dst
 	}
 	dst = binary.AppendUvarint(dst, c.last.Shown)
 	dst = binary.AppendUvarint(dst, c.mentioned)
-	return binary.AppendUvarint(dst, c.gone)
+	dst = binary.AppendUvarint(dst, c.gone)
+	if c.blocked {
+		dst = append(dst, 1)
+	}
+	return dst
 }
 
 func decodeConversationRow(value []byte) (conversationRow, error) {
@@ -148,6 +156,9 @@ func decodeConversationRow(value []byte) (conversationRow, error) {
 	}
 	if len(d.b) > 0 {
 		c.last.Shown, c.mentioned, c.gone = d.uvarint(), d.uvarint(), d.uvarint()
+	}
+	if len(d.b) > 0 {
+		c.blocked = d.uvarint() == 1
 	}
 	return c, d.done("conversation")
 }

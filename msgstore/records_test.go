@@ -79,6 +79,7 @@ func TestRowsComeBack(t *testing.T) {
 		}
 		if rapid.Bool().Draw(t, "with events") {
 			c.mentioned, c.gone = rapid.Uint64().Draw(t, "mentioned"), rapid.Uint64().Draw(t, "gone")
+			c.blocked = rapid.Bool().Draw(t, "blocked")
 		}
 		b := appendConversationRow(nil, c)
 		if got, err := decodeConversationRow(b); err != nil || got != c {

@@ -41,7 +41,7 @@ func (tx *Tx) Trim(index uint64, conversation string, below uint64) (int, error)
 			return 0, tx.fail(err)
 		}
 	}
-	row = conversationRow{stamp: index, created: row.created, minSeq: end, mentioned: row.mentioned, gone: row.gone}
+	row = conversationRow{stamp: index, created: row.created, minSeq: end, mentioned: row.mentioned, gone: row.gone, blocked: row.blocked}
 	if end > c.head.Seq {
 		row.last = c.head
 	}
