@@ -40,9 +40,10 @@ type GoneFunc func(conversation, except string, after, upto uint64) (uint64, err
 type ReadFunc func(conversation string, seq uint64) (wire []byte, err error)
 
 // Unread is how many messages of a conversation user has yet to read, given its
-// head and user's row. Where retention has overtaken the read cursor
-// it reads the oldest message that is kept, and no other; where there may be
-// tombstones after the cursor it asks for them.
+// head and user's row. Where retention has overtaken the read cursor it reads
+// the oldest message that is kept, and where the user has left, the last one of
+// theirs, and no other; where there may be tombstones after the cursor it asks
+// for them.
 func Unread(read ReadFunc, gone GoneFunc, head msgstore.Head, row msgstore.Member, conversation, user string) (uint64, error) {
 	seen, after := row.ReadOthers, row.ReadSeq
 	if after+1 < head.MinSeq {
@@ -53,19 +54,20 @@ func Unread(read ReadFunc, gone GoneFunc, head msgstore.Head, row msgstore.Membe
 		}
 		seen = max(seen, removed)
 	}
-	if head.Gone > after {
-		n, err := gone(conversation, user, after, head.Seq)
-		if err != nil {
-			return 0, err
-		}
-		seen += n
-	}
-	others := headOthers(head, conversation, user)
+	others, upto := headOthers(head, conversation, user), head.Seq
 	if until := row.Membership.GetUntilSeq(); until > 0 && until < head.Seq {
+		upto = until
 		var err error
 		if others, err = othersUpTo(read, head, conversation, user, until); err != nil {
 			return 0, err
 		}
+	}
+	if head.Gone > after && upto > after {
+		n, err := gone(conversation, user, after, upto)
+		if err != nil {
+			return 0, err
+		}
+		seen += n
 	}
 	return others - min(others, seen), nil // a row may be newer than the head it is read with
 }
