@@ -1,7 +1,6 @@
 package chat
 
 import (
-	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -21,7 +20,9 @@ import (
 // lose what was not synced, under concurrent senders who resend. The power
 // fails at many points. After each, the store is opened again and held to the
 // promises: what was acked is there as it was acked, the seqs are dense from 1,
-// no client message id has two, and whoever resends gets the first ack.
+// no client message id has two, whoever resends gets the first ack, and every
+// message is what the events that are there make of it: neither an edit, a recall
+// or a reaction without its effect, nor the effect without the event.
 
 const crashesPerRun = 25
 
@@ -65,6 +66,10 @@ func TestPowerLossNotices(t *testing.T) {
 			func(r *crashRig) { r.steps.apply = applyWithoutDedup },
 			"has the seqs",
 		},
+		"events without effect": {
+			func(r *crashRig) { r.steps.apply = applyWithoutEffect },
+			"its events make it",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for run := range uint64(10) {
@@ -88,6 +93,22 @@ func applyWithoutDedup(tx *msgstore.Tx, index uint64, cmd *Command, effects []Ef
 	return post(tx, index, cmd, &sender{users: []string{cmd.User, peer}}, effects)
 }
 
+// applyWithoutEffect is Apply with a defect: it leaves an event's target alone.
+func applyWithoutEffect(tx *msgstore.Tx, index uint64, cmd *Command, effects []Effect) (Result, []Effect, error) {
+	if _, resent, err := tx.FindByClientID(cmd.Conversation, cmd.User, cmd.ClientID); resent || err != nil || !isEvent(cmd.Kind) {
+		return Apply(tx, index, cmd, effects)
+	}
+	head, _, err := tx.Head(cmd.Conversation)
+	if err != nil {
+		return Result{}, effects, err
+	}
+	peer, _ := protocol.Peer(cmd.Conversation, cmd.User)
+	from := &sender{users: []string{cmd.User, peer}}
+	m := &pb.Message{}
+	fill(m, cmd, &head, from)
+	return push(tx, index, m, from, effects)
+}
+
 // crashRig is what a defect may be built into, after the store was opened and
 // before the log is.
 type crashRig struct {
@@ -100,12 +121,11 @@ type messageKey struct{ conversation, sender, clientID string }
 
 func keyOf(c *Command) messageKey { return messageKey{c.Conversation, c.User, c.ClientID} }
 
-// ack is what a sender was told, and what the message's body was.
+// ack is what a sender was told, and what of.
 type ack struct {
-	key     messageKey
 	seq, id uint64
 	timeMs  int64
-	body    []byte
+	cmd     Command
 }
 
 // journal is the Sink of the test: it notes every ack, as the world outside the
@@ -135,7 +155,7 @@ func (j *journal) Deliver(outcomes []Outcome) {
 			j.errs = append(j.errs, fmt.Sprintf("%v was refused: %v", keyOf(c), o.Result.Err))
 			continue
 		}
-		j.acks = append(j.acks, ack{keyOf(c), o.Result.Seq, o.Result.ID, o.Result.TimeMs, c.Body})
+		j.acks = append(j.acks, ack{o.Result.Seq, o.Result.ID, o.Result.TimeMs, *c})
 	}
 	cut := j.random.IntN(4) == 0
 	j.mu.Unlock()
@@ -143,7 +163,7 @@ func (j *journal) Deliver(outcomes []Outcome) {
 		j.cutPower()
 	}
 	for _, o := range outcomes {
-		o.Proposal.Origin.(chan struct{}) <- struct{}{}
+		o.Proposal.Origin.(chan ack) <- ack{seq: o.Result.Seq, cmd: o.Proposal.Command}
 	}
 }
 
@@ -216,36 +236,6 @@ func openStoreNow(t *testing.T, fs vfs.FS) *msgstore.Store {
 	return store
 }
 
-// sendUntil sends as user, a few at a time, and sends some again.
-func sendUntil(t *testing.T, e *Embedded, done func() bool, user string, random *rand.Rand) {
-	var sent []*Proposal
-	answered := make(chan struct{}, 8)
-	inFlight := 0
-	for n := 0; !done(); n++ {
-		var p *Proposal
-		if len(sent) > 0 && random.IntN(4) == 0 {
-			again := *sent[len(sent)-1-random.IntN(min(len(sent), 20))]
-			p = &again
-		} else {
-			conversation := protocol.DirectID(user, fmt.Sprintf("v%d", random.IntN(2)))
-			body := bytes.Repeat([]byte{byte(n)}, random.IntN(200))
-			p = send(user, conversation, fmt.Sprintf("c%d", n), string(body))
-			p.Command.Kind, p.Command.ContentType = pb.Kind_KIND_CUSTOM, "x"
-			p.Origin = answered
-			unsent := *p // Submit gives the proposal away
-			sent = append(sent, &unsent)
-		}
-		submit(t, e, p)
-		if inFlight++; inFlight == cap(answered) {
-			<-answered
-			inFlight--
-		}
-	}
-	for range inFlight {
-		<-answered
-	}
-}
-
 // checkCrash opens what a crash left and returns how it breaks the promises
 // about acks.
 func checkCrash(t *testing.T, disk vfs.FS, acks []ack) (violations []string) {
@@ -256,7 +246,7 @@ func checkCrash(t *testing.T, disk vfs.FS, acks []ack) (violations []string) {
 	defer store.Close()
 	report := func(format string, args ...any) { violations = append(violations, fmt.Sprintf(format, args...)) }
 
-	kept := map[messageKey]ack{}
+	kept := map[messageKey]*pb.Message{}
 	for p := range store.Partitions() {
 		err := store.Conversations(p, func(conversation string, _ uint64) error {
 			return readBack(store, conversation, kept, report)
@@ -265,13 +255,14 @@ func checkCrash(t *testing.T, disk vfs.FS, acks []ack) (violations []string) {
 			report("reading partition %d: %v", p, err)
 		}
 	}
-	for _, a := range acks {
-		k, ok := kept[a.key]
+	for i := range acks {
+		a := &acks[i]
+		m, ok := kept[keyOf(&a.cmd)]
 		switch {
 		case !ok:
-			report("%v, acked at seq %d, is gone", a.key, a.seq)
-		case k.seq != a.seq || k.id != a.id || k.timeMs != a.timeMs || !bytes.Equal(k.body, a.body):
-			report("%v was acked as %d/%d/%d and is stored as %d/%d/%d", a.key, a.seq, a.id, a.timeMs, k.seq, k.id, k.timeMs)
+			report("%v, acked at seq %d, is gone", keyOf(&a.cmd), a.seq)
+		case m.Seq != a.seq || m.Id != a.id || m.TimeMs != a.timeMs || !makes(&a.cmd, m):
+			report("%v was acked as %d/%d/%d and is stored as %v", keyOf(&a.cmd), a.seq, a.id, a.timeMs, m)
 		}
 	}
 	if len(violations) > 0 {
@@ -282,8 +273,8 @@ func checkCrash(t *testing.T, disk vfs.FS, acks []ack) (violations []string) {
 }
 
 // readBack adds the messages of a conversation to kept and checks that they are
-// dense, in order and unique.
-func readBack(store *msgstore.Store, conversation string, kept map[messageKey]ack, report func(string, ...any)) error {
+// dense, in order and unique, and what the events among them make of them.
+func readBack(store *msgstore.Store, conversation string, kept map[messageKey]*pb.Message, report func(string, ...any)) error {
 	r, err := store.Range(conversation, 1, 0, false, 1<<30, 1<<30, nil)
 	if err != nil {
 		return err
@@ -292,17 +283,24 @@ func readBack(store *msgstore.Store, conversation string, kept map[messageKey]ac
 	if err := proto.Unmarshal(r.Encoded, &page); err != nil {
 		return err
 	}
-	var last ack
+	last := &pb.Message{}
 	for _, m := range page.Messages {
-		a := ack{messageKey{m.Conversation, m.Sender, m.ClientId}, m.Seq, m.Id, m.TimeMs, m.Body}
-		if a.seq != last.seq+1 || a.timeMs < last.timeMs || m.Conversation != conversation {
-			report("%s: seq %d at %d ms follows seq %d at %d ms", conversation, a.seq, a.timeMs, last.seq, last.timeMs)
+		key := messageKey{m.Conversation, m.Sender, m.ClientId}
+		if m.Seq != last.Seq+1 || m.TimeMs < last.TimeMs || m.Conversation != conversation {
+			report("%s: seq %d at %d ms follows seq %d at %d ms", conversation, m.Seq, m.TimeMs, last.Seq, last.TimeMs)
 		}
-		if twin, ok := kept[a.key]; ok {
-			report("%v has the seqs %d and %d", a.key, twin.seq, a.seq)
+		if twin, ok := kept[key]; ok {
+			report("%v has the seqs %d and %d", key, twin.Seq, m.Seq)
 		}
-		kept[a.key] = a
-		last = a
+		kept[key] = m
+		last = m
+	}
+	gone, err := store.GoneBetween(conversation, "", 0, last.Seq)
+	if err != nil {
+		return err
+	}
+	if want := checkEvents(page.Messages, report); gone != want {
+		report("%s: %d messages are counted as gone, its events make it %d", conversation, gone, want)
 	}
 	return nil
 }
@@ -315,16 +313,14 @@ func resend(t *testing.T, store *msgstore.Store, acks []ack, report func(string,
 		t.Fatal(err)
 	}
 	for i := range acks {
-		p := send(acks[i].key.sender, acks[i].key.conversation, acks[i].key.clientID, string(acks[i].body))
-		p.Command.Kind, p.Command.ContentType = pb.Kind_KIND_CUSTOM, "x"
-		p.Origin = &acks[i]
+		p := &Proposal{Command: acks[i].cmd, Origin: &acks[i]}
 		submit(t, e, p)
 	}
 	for _, o := range sink.wait(t, len(acks)) {
 		a := o.Proposal.Origin.(*ack)
 		r := o.Result
 		if r.Err != nil || !r.Duplicate || r.Seq != a.seq || r.ID != a.id || r.TimeMs != a.timeMs {
-			report("%v was acked as %d/%d/%d and, sent again, as %+v", a.key, a.seq, a.id, a.timeMs, r)
+			report("%v was acked as %d/%d/%d and, sent again, as %+v", keyOf(&a.cmd), a.seq, a.id, a.timeMs, r)
 		}
 	}
 	closeLog(t, e)
