@@ -17,6 +17,9 @@ type Error struct {
 	Text string
 	// RetryAfter is how long the peer should wait; 0 leaves it to its backoff.
 	RetryAfter time.Duration
+	// ByDevice and ByPlatform are the device that a session had to make room
+	// for, or that ended it. Empty where it is about something else.
+	ByDevice, ByPlatform string
 }
 
 // Code is pb.Code with the properties that every code has.
@@ -37,6 +40,13 @@ func Errorf(code Code, format string, args ...any) *Error {
 func (e *Error) After(d time.Duration) *Error {
 	c := *e
 	c.RetryAfter = d + rand.N(d/2+1)
+	return &c
+}
+
+// By returns a copy of e that names a device, an id, and its platform.
+func (e *Error) By(device, platform string) *Error {
+	c := *e
+	c.ByDevice, c.ByPlatform = device, platform
 	return &c
 }
 

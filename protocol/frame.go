@@ -98,6 +98,8 @@ func AppendError(dst []byte, request uint32, err error) []byte {
 		Text:         fitText(e.Text),
 		Retryable:    e.Code.Retryable(),
 		RetryAfterMs: retryAfterMs(e.RetryAfter),
+		ByDevice:     e.ByDevice,
+		ByPlatform:   e.ByPlatform,
 	})
 }
 

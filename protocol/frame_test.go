@@ -88,6 +88,14 @@ func TestAppendError(t *testing.T) {
 }
 
 // A text may quote what the peer sent, whatever that is.
+func TestAppendErrorBy(t *testing.T) {
+	e := protocol.Errorf(pb.Code_CODE_REPLACED, "replaced")
+	got := decodeError(t, protocol.AppendError(nil, 0, e.By("phone", "ios")))
+	if got.GetByDevice() != "phone" || got.GetByPlatform() != "ios" || e.ByDevice != "" {
+		t.Errorf("got %v; the original has %q", got, e.ByDevice)
+	}
+}
+
 func TestAppendErrorText(t *testing.T) {
 	for _, quoted := range []string{"\xff\xfe", strings.Repeat("é", 100_000), strings.Repeat("x", 1<<20)} {
 		got := decodeError(t, protocol.AppendError(nil, 1, protocol.Errorf(pb.Code_CODE_BAD_ID, "bad id %s", quoted)))

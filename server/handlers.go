@@ -41,6 +41,10 @@ func (g *gateway) dispatch(c *netpoll.Conn, s *session.Session, f protocol.Frame
 	case protocol.TypeWho:
 		var req pb.Who
 		return read(s, f, &req, func(n int) error { return g.delivery.Who(s, f.Request, &req, n) })
+	case protocol.TypeDevices:
+		return g.onDevices(s, f)
+	case protocol.TypeEnd:
+		return g.onEnd(s, f)
 	case protocol.TypeRenew:
 		return g.onRenew(s, f)
 	case protocol.TypeConnect:

@@ -16,6 +16,8 @@ type Config struct {
 	// MaxDevices is how many sessions a user may have at a time. One more is
 	// refused with TOO_MANY_DEVICES.
 	MaxDevices int
+	// LoginPolicy says which of a user's sessions may be there together.
+	LoginPolicy LoginPolicy
 
 	// A client proposes its heartbeat interval; the server keeps it within
 	// HeartbeatMin and HeartbeatMax and uses HeartbeatDefault where none was
@@ -71,6 +73,8 @@ func (c *Config) Validate() error {
 	switch {
 	case c.MaxDevices < 1:
 		return errors.New("session: MaxDevices must be at least 1")
+	case c.LoginPolicy > LoginOne:
+		return fmt.Errorf("session: LoginPolicy %d is none", c.LoginPolicy)
 	case c.Tick < time.Millisecond:
 		return errors.New("session: Tick must be at least 1ms")
 	case c.HeartbeatMin < c.Tick:

@@ -79,8 +79,8 @@ func (h *Handshake) Expire() {
 
 // Connect does the handshake. On success CONNECTED has been queued on t, the
 // session is registered, so that pushes reach it after CONNECTED, and the
-// session of the same device that it replaces, if there is one, is being
-// closed with REPLACED. On failure nothing has been sent: the error, always a
+// sessions that it replaces, the one of the same device and those that the
+// LoginPolicy has no room for, are being closed with REPLACED. On failure nothing has been sent: the error, always a
 // *protocol.Error, is for the caller to send before it closes the connection.
 func (m *Manager) Connect(t Transport, request uint32, req *pb.Connect) (*Session, error) {
 	s, err := m.connect(t, request, req)
@@ -105,29 +105,33 @@ func (m *Manager) connect(t Transport, request uint32, req *pb.Connect) (*Sessio
 		User: claims.User, Device: req.GetDevice(),
 		Platform: shared(req.GetPlatform()), Client: shared(req.GetClient()),
 		Heartbeat: m.heartbeat(req.GetHeartbeatMs()),
-		transport: t, m: m,
+		connected: now.UnixMilli(), transport: t, m: m,
 		seen: nanos, expires: nanos + int64(claims.Expires.Sub(now)),
 	}
-	old, err := m.register(s, request, now)
+	replaced, err := m.register(s, request, now)
 	if err != nil {
 		return nil, err
 	}
 	m.stats.Connects.Add(1)
 	m.cfg.Logger.LogAttrs(context.Background(), slog.LevelDebug, "session connected", s.attrs()...)
-	if old != nil {
+	for _, old := range replaced {
 		m.stats.Takeovers.Add(1)
 		m.cfg.Logger.LogAttrs(context.Background(), slog.LevelDebug, "session replaced", old.attrs()...)
-		old.Close(protocol.Errorf(pb.Code_CODE_REPLACED, "the device connected again"))
+		text := "the user connected with another device"
+		if old.Device == s.Device {
+			text = "the device connected again"
+		}
+		old.Close(protocol.Errorf(pb.Code_CODE_REPLACED, "%s", text).By(s.Device, s.Platform))
 	}
 	return s, nil
 }
 
 // register makes s known and queues CONNECTED. A push that finds s in the
 // registry meanwhile waits for mu, and so comes after CONNECTED.
-func (m *Manager) register(s *Session, request uint32, now time.Time) (old *Session, err error) {
+func (m *Manager) register(s *Session, request uint32, now time.Time) (replaced []*Session, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old, err = m.registry.add(s, m.cfg.MaxDevices, func() uint64 { return m.generation.Add(1) })
+	replaced, err = m.registry.add(s, m.cfg.MaxDevices, m.cfg.LoginPolicy, func() uint64 { return m.generation.Add(1) })
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +148,7 @@ func (m *Manager) register(s *Session, request uint32, now time.Time) (old *Sess
 		ServerTimeMs:     now.UnixMilli(),
 		ExpiresMs:        m.expiresMs(s, now),
 	}))
-	return old, nil
+	return replaced, nil
 }
 
 // check looks at everything in req but the token.

@@ -37,34 +37,34 @@ func (r *registry) shard(user string) *shard {
 	return &r.shards[maphash.String(r.seed, user)%registryShards]
 }
 
-// add registers s, unless its user has limit other devices already, and returns
-// the session of the same device that it replaces. generation is called under
-// the lock, so that a device's generations rise in the order in which its
-// sessions replace each other.
-func (r *registry) add(s *Session, limit int, generation func() uint64) (old *Session, err error) {
+// add registers s, unless its user has limit other devices already that stay,
+// and returns the sessions that it replaces: that of the same device, and those
+// that the policy doesn't let stay. generation is called under the lock, so
+// that a user's generations rise in the order in which their sessions replace
+// each other.
+func (r *registry) add(s *Session, limit int, policy LoginPolicy, generation func() uint64) (replaced []*Session, err error) {
 	sh := r.shard(s.User)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	others := 0
 	for x := sh.users[s.User]; x != nil; x = x.sibling {
-		if x.Device == s.Device {
-			old = x
+		if x.Device == s.Device || policy.excludes(x, s) {
+			replaced = append(replaced, x)
 		} else {
 			others++
 		}
 	}
-	if old == nil && others >= limit {
+	if len(replaced) == 0 && others >= limit {
 		return nil, protocol.Errorf(pb.Code_CODE_TOO_MANY_DEVICES, "the user has %d devices connected, the limit is %d", others, limit)
 	}
-	if old != nil {
+	for _, old := range replaced {
 		sh.remove(old)
-	} else {
-		r.count.Add(1)
 	}
+	r.count.Add(1 - int64(len(replaced)))
 	s.Generation = generation()
 	s.sibling = sh.users[s.User]
 	sh.users[s.User] = s
-	return old, nil
+	return replaced, nil
 }
 
 // remove unregisters s and reports whether it was registered. One that a newer
@@ -104,6 +104,29 @@ func (sh *shard) remove(s *Session) bool {
 		}
 	}
 	return false
+}
+
+// take unregisters and returns the session of another of by's user's devices,
+// or nil. Of those that race for a session, with each other or with its
+// successor, one gets it; and by, once it has been replaced itself, gets none.
+func (r *registry) take(by *Session, device string) *Session {
+	sh := r.shard(by.User)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	var found *Session
+	registered := false
+	for s := sh.users[by.User]; s != nil; s = s.sibling {
+		registered = registered || s == by
+		if s.Device == device && s != by {
+			found = s
+		}
+	}
+	if !registered || found == nil {
+		return nil
+	}
+	sh.remove(found)
+	r.count.Add(-1)
+	return found
 }
 
 func (r *registry) sessions(dst []*Session, user string) []*Session {

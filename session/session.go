@@ -36,6 +36,7 @@ type Session struct {
 	Platform, Client string
 	Generation       uint64 // rises with every session of the device
 	Heartbeat        time.Duration
+	connected        int64 // when it came into being, in Unix milliseconds
 	transport        Transport
 	m                *Manager
 

@@ -13,7 +13,8 @@ const maxCode = 128
 // number. Read them from any goroutine.
 type Stats struct {
 	Connects          atomic.Uint64 // sessions that came into being
-	Takeovers         atomic.Uint64 // sessions that a newer one of their device replaced
+	Takeovers         atomic.Uint64 // sessions that a newer one replaced
+	DevicesEnded      atomic.Uint64 // sessions that another of the user's devices ended
 	Renewals          atomic.Uint64 // tokens that RENEW brought
 	ConnectTimeouts   atomic.Uint64 // connections without a CONNECT in time
 	HeartbeatTimeouts atomic.Uint64 // sessions closed for silence

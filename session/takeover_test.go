@@ -162,6 +162,7 @@ func TestRegistryModel(t *testing.T) {
 	type name struct{ user, device string }
 	rapid.Check(t, func(rt *rapid.T) {
 		const limit = 3
+		policy := rapid.SampledFrom([]LoginPolicy{LoginAll, LoginPlatform, LoginOne}).Draw(rt, "policy")
 		r := newRegistry()
 		generation := uint64(0)
 		model := map[name]*Session{}
@@ -178,17 +179,29 @@ func TestRegistryModel(t *testing.T) {
 		rt.Repeat(map[string]func(*rapid.T){
 			"add": func(*rapid.T) {
 				n := name{pick("user", 3), pick("device", 5)}
-				s := &Session{User: n.user, Device: n.device}
-				old, err := r.add(s, limit, func() uint64 { generation++; return generation })
-				full := model[n] == nil && len(devices(n.user)) == limit
+				s := &Session{User: n.user, Device: n.device, Platform: pick("platform", 2)}
+				replaced, err := r.add(s, limit, policy, func() uint64 { generation++; return generation })
+				var want []*Session
+				for _, x := range devices(n.user) {
+					if x.Device == s.Device || policy == LoginOne || policy == LoginPlatform && x.Platform == s.Platform {
+						want = append(want, x)
+					}
+				}
+				full := len(want) == 0 && len(devices(n.user)) == limit
 				if full != (err != nil) {
 					rt.Fatalf("add %v: error %v, want one: %v", n, err, full)
 				}
 				if full {
 					return
 				}
-				if old != model[n] {
-					rt.Fatalf("add %v replaced %v, want %v", n, old, model[n])
+				if len(replaced) != len(want) {
+					rt.Fatalf("add %v replaced %d sessions, want %d", n, len(replaced), len(want))
+				}
+				for _, x := range want {
+					if !slices.Contains(replaced, x) {
+						rt.Fatalf("add %v did not replace %s", n, x.Device)
+					}
+					delete(model, name{x.User, x.Device})
 				}
 				model[n] = s
 				all = append(all, s)
@@ -205,6 +218,23 @@ func TestRegistryModel(t *testing.T) {
 				}
 				if got := r.remove(s); got != registered {
 					rt.Fatalf("remove %v generation %d: %v, want %v", n, s.Generation, got, registered)
+				}
+			},
+			"take": func(rt *rapid.T) {
+				if len(all) == 0 {
+					return
+				}
+				by := rapid.SampledFrom(all).Draw(rt, "by")
+				n := name{by.User, pick("device", 5)}
+				var want *Session
+				if model[name{by.User, by.Device}] == by && n.device != by.Device {
+					want = model[n]
+				}
+				if got := r.take(by, n.device); got != want {
+					rt.Fatalf("%s generation %d takes %s: %v, want %v", by.Device, by.Generation, n.device, got, want)
+				}
+				if want != nil {
+					delete(model, n)
 				}
 			},
 			"": func(*rapid.T) {
