@@ -47,6 +47,16 @@ type Config struct {
 	// for each loop, and so how late a timeout may be.
 	Tick time.Duration
 
+	// SignalRate is how many SIGNALs a second a session may send for long,
+	// SignalBurst how many at once. More are refused with RATE_LIMITED.
+	SignalRate, SignalBurst int
+
+	// Changed, where set, is told of a user whose sessions have changed: one came,
+	// or went, or both. It asks for how they are now, since calls for the same
+	// user may overtake each other. It is called with no lock held, on any
+	// goroutine, event loops among them, and must not block.
+	Changed func(user string)
+
 	Logger *slog.Logger     // nil = silent
 	Now    func() time.Time // nil = time.Now
 }
@@ -64,6 +74,8 @@ func DefaultConfig() Config {
 		MaxLagged:        256,
 		MaxFrame:         256 << 10,
 		MaxBody:          64 << 10,
+		SignalRate:       20,
+		SignalBurst:      40,
 		Tick:             100 * time.Millisecond,
 	}
 }
@@ -95,6 +107,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("session: MaxInFlightBytes %d must be from MaxFrame %d to %d", c.MaxInFlightBytes, c.MaxFrame, math.MaxInt32)
 	case c.MaxLagged < 1 || c.MaxLagged > c.MaxFrame/maxHeadSize:
 		return fmt.Errorf("session: MaxLagged %d must be from 1 to MaxFrame/%d", c.MaxLagged, maxHeadSize)
+	case c.SignalRate < 1 || c.SignalBurst < 1 || c.SignalRate > maxSignals || c.SignalBurst > maxSignals:
+		return fmt.Errorf("session: SignalRate %d and SignalBurst %d must be from 1 to %d", c.SignalRate, c.SignalBurst, maxSignals)
 	case c.Loops < 0:
 		return errors.New("session: Loops must not be negative")
 	}
@@ -103,6 +117,9 @@ func (c *Config) Validate() error {
 
 // maxHeartbeat fits Connected.heartbeat_ms, and no sane interval is longer.
 const maxHeartbeat = 24 * time.Hour
+
+// maxSignals is more than a connection brings.
+const maxSignals = 1 << 20
 
 // maxInFlight keeps the count within its half of Session.inFlight.
 const maxInFlight = 1 << 20
@@ -114,6 +131,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Changed == nil {
+		c.Changed = func(string) {}
 	}
 	if c.Now == nil {
 		c.Now = time.Now

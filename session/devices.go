@@ -62,5 +62,6 @@ func (m *Manager) EndDevice(s *Session, device string) (found bool, err error) {
 	m.stats.DevicesEnded.Add(1)
 	m.cfg.Logger.LogAttrs(context.Background(), slog.LevelDebug, "session ended by another device", append(old.attrs(), slog.String("by", s.Device))...)
 	old.Close(protocol.Errorf(pb.Code_CODE_DEVICE_ENDED, "another of the user's devices ended this session").By(s.Device, s.Platform))
+	m.cfg.Changed(s.User)
 	return true, nil
 }

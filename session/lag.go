@@ -65,6 +65,15 @@ func (s *Session) push(what missed, seq uint64, frame []byte) {
 	s.lag.remember(what, seq, s.m.cfg.MaxLagged)
 }
 
+// Offer pushes a frame that is worth something only now, and reports whether it
+// did: a session that lags, or has ended, is not told, nor is it told later that
+// it missed anything. frame may be shared and must not be modified. Any goroutine.
+func (s *Session) Offer(frame []byte) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended.Load() == nil && s.lag == nil && s.transport.Push(frame)
+}
+
 func (l *lag) remember(what missed, seq uint64, limit int) {
 	if l.many {
 		return

@@ -123,6 +123,7 @@ func (m *Manager) connect(t Transport, request uint32, req *pb.Connect) (*Sessio
 		}
 		old.Close(protocol.Errorf(pb.Code_CODE_REPLACED, "%s", text).By(s.Device, s.Platform))
 	}
+	m.cfg.Changed(s.User)
 	return s, nil
 }
 
@@ -213,6 +214,7 @@ func (m *Manager) Close(s *Session) {
 	s.forget()
 	if m.registry.remove(s) {
 		m.cfg.Logger.LogAttrs(context.Background(), slog.LevelDebug, "session closed", s.attrs()...)
+		m.cfg.Changed(s.User)
 	}
 }
 

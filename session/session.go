@@ -44,6 +44,7 @@ type Session struct {
 	Timer
 	seen    int64 // when the last frame came; Manager.Nanos
 	expires int64 // when the token ends; Manager.Nanos
+	signals int64 // see AdmitSignal; Manager.Nanos
 
 	sibling *Session // the next of the user's sessions; guarded by the registry shard's lock
 
@@ -116,6 +117,9 @@ func (s *Session) end(err error) {
 	}
 	s.ended.CompareAndSwap(nil, why)
 }
+
+// Ended reports whether the session was closed. Any goroutine.
+func (s *Session) Ended() bool { return s.ended.Load() != nil }
 
 var (
 	errInFlight = protocol.Errorf(pb.Code_CODE_TOO_MANY_IN_FLIGHT, "too many unanswered requests; the limits are in CONNECTED")
