@@ -24,7 +24,10 @@ func (tx *Tx) Rewrite(index uint64, m *pb.Message, wire []byte) error {
 	}
 	c.changed = true
 	if c.own(m.Seq) != nil {
-		c.messages[m.Seq-c.prior.head.Seq-1].wire = wire
+		// Marked as if the original had been committed before, so that the store is
+		// the same however commands are batched.
+		own := &c.messages[m.Seq-c.prior.head.Seq-1]
+		own.stamp, own.wire = own.stamp|rewritten, wire
 		return nil
 	}
 	id := messageID{m.Conversation, m.Seq}
