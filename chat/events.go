@@ -133,17 +133,20 @@ func reaction(m *pb.Message, key string) int {
 }
 
 // edit makes target what the edit m says. Those whom it mentions find that at
-// target, as if it had always been there; those who were not mentioned before
-// and may have read target already, at the edit too.
+// target, as if it had always been there; those who may have read target without
+// it, at the edit too.
 func edit(tx *msgstore.Tx, index uint64, target, m *pb.Message) error {
+	anew, allAnew, err := mentionedAnew(tx, target, m)
+	if err != nil {
+		return err
+	}
+	if err := putMentions(tx, index, target.Conversation, m.Seq, anew, allAnew); err != nil {
+		return err
+	}
 	if err := tx.DropMentions(index, target.Conversation, target.Seq, target.Mentions, target.MentionAll); err != nil {
 		return err
 	}
 	if err := putMentions(tx, index, target.Conversation, target.Seq, m.Mentions, m.MentionAll); err != nil {
-		return err
-	}
-	anew := slices.DeleteFunc(slices.Clone(m.Mentions), func(user string) bool { return slices.Contains(target.Mentions, user) })
-	if err := putMentions(tx, index, target.Conversation, m.Seq, anew, m.MentionAll && !target.MentionAll); err != nil {
 		return err
 	}
 	if target.EditedSeq != 0 {
@@ -155,6 +158,41 @@ func edit(tx *msgstore.Tx, index uint64, target, m *pb.Message) error {
 	target.Mentions, target.MentionAll = m.Mentions, m.MentionAll
 	target.EditedMs, target.EditedSeq = m.TimeMs, m.Seq
 	return rewrite(tx, index, target)
+}
+
+// mentionedAnew returns whom the edit m mentions who may not know it yet: those
+// whom target did not mention, and those who are to find it at the edit before,
+// which m outdates, and have not come to that. Whether everybody has can't be
+// told.
+func mentionedAnew(tx *msgstore.Tx, target, m *pb.Message) (users []string, all bool, err error) {
+	pending := func(user string) (bool, error) {
+		if target.EditedSeq == 0 {
+			return false, nil
+		}
+		return tx.Mentioned(target.Conversation, target.EditedSeq, user)
+	}
+	for _, user := range m.Mentions {
+		anew := !slices.Contains(target.Mentions, user)
+		if !anew {
+			if anew, err = pending(user); err != nil {
+				return nil, false, err
+			}
+			if anew {
+				row, _, err := tx.Member(user, target.Conversation)
+				if err != nil {
+					return nil, false, err
+				}
+				anew = row.ReadSeq < target.EditedSeq
+			}
+		}
+		if anew {
+			users = append(users, user)
+		}
+	}
+	if all = m.MentionAll && !target.MentionAll; m.MentionAll && !all {
+		all, err = pending("")
+	}
+	return users, all, err
 }
 
 // react makes m's reaction one of target's, or takes it back. Reactions are in
