@@ -28,7 +28,8 @@ func Expired(wire []byte, nowMs int64) bool {
 			return false
 		}
 		wire = wire[n:]
-		if typ == protowire.VarintType {
+		switch typ {
+		case protowire.VarintType:
 			var v uint64
 			v, n = protowire.ConsumeVarint(wire)
 			switch num {
@@ -37,7 +38,9 @@ func Expired(wire []byte, nowMs int64) bool {
 			case fieldState:
 				state = v
 			}
-		} else {
+		case protowire.BytesType:
+			_, n = protowire.ConsumeBytes(wire)
+		default:
 			n = protowire.ConsumeFieldValue(num, typ, wire)
 		}
 		if n < 0 {
