@@ -44,6 +44,7 @@ func TestMain(m *testing.M) {
 		// gnet's pool keeps these for as long as the process lives.
 		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*poolCommon).purgeStaleWorkers"),
 		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*poolCommon).ticktock"),
+		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*goWorker).run.func1"),
 		goleak.Cleanup(func(code int) {
 			if built.dir != "" {
 				_ = os.RemoveAll(built.dir)

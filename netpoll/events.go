@@ -1,6 +1,7 @@
 package netpoll
 
 import (
+	"context"
 	"time"
 
 	"github.com/panjf2000/gnet/v2"
@@ -53,6 +54,10 @@ func (e *events) OnShutdown(gnet.Engine) { e.s.forbidDoorbells() }
 
 // OnOpen admits or refuses a connection.
 func (e *events) OnOpen(gc gnet.Conn) ([]byte, gnet.Action) {
+	if b, ok := gc.Context().(*bell); ok {
+		b.hung.Store(true)
+		return nil, gnet.None
+	}
 	s := e.s
 	l := s.loopOf(gc.EventLoop())
 	c := newConn(s.lastID.Add(1), l, gc)
@@ -76,6 +81,10 @@ func (e *events) OnOpen(gc gnet.Conn) ([]byte, gnet.Action) {
 // OnTraffic takes what one read has brought.
 func (e *events) OnTraffic(gc gnet.Conn) gnet.Action {
 	b, _ := gc.Next(-1)
+	if _, ok := gc.Context().(*bell); ok {
+		_ = e.s.loopOf(gc.EventLoop()).Run(context.Background())
+		return gnet.None
+	}
 	c, _ := gc.Context().(*Conn)
 	if c == nil || c.phase != phaseOpen {
 		return gnet.None

@@ -2,6 +2,7 @@ package netpoll
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +13,10 @@ import (
 // serveMax is how many connections are flushed before a loop looks at its
 // sockets again: under 1 ms of writes.
 const serveMax = 256
+
+// postMax is after how many rounds of posted calls it does. Others post work in
+// pieces to keep nobody waiting.
+const postMax = 2
 
 // loop is our side of one of gnet's event loops.
 type loop struct {
@@ -26,6 +31,7 @@ type loop struct {
 	batch   [][]byte
 	scratch []byte
 
+	bell     bell
 	watching atomic.Bool // watched isn't empty; for the ticker
 	tally    tally
 
@@ -113,8 +119,12 @@ func (l *loop) execute() {
 // do. It implements gnet.Runnable.
 func (l *loop) Run(context.Context) error {
 	for served := 0; served < serveMax; served++ {
-		if !l.fetch() {
+		called, more := l.fetch()
+		if !more {
 			return nil
+		}
+		if called {
+			served += serveMax / postMax
 		}
 		n := min(len(l.turn), serveMax)
 		for _, c := range l.turn[:n] {
@@ -125,25 +135,22 @@ func (l *loop) Run(context.Context) error {
 		l.turn = l.turn[:rest]
 		served += n
 	}
-	// gnet runs tasks until it finds none before it looks at its sockets again,
-	// so work that never ends would keep it from them for good if it rang the
-	// bell here. Another goroutine is a moment later, and that is enough.
-	go func() {
-		l.mu.Lock()
-		l.execute()
-		l.mu.Unlock()
-	}()
+	l.comeBack()
+	// A loop that finds something to do each time keeps its processor from other
+	// goroutines, the writers among them, until the runtime takes it away after
+	// 10 ms.
+	runtime.Gosched()
 	return nil
 }
 
 // fetch moves what is ready to turn, and runs the calls and visits that are
-// due. With nothing to do it unlocks the doorbell and returns false.
-func (l *loop) fetch() bool {
+// due. With nothing to do it unlocks the doorbell and returns no more.
+func (l *loop) fetch() (called, more bool) {
 	l.mu.Lock()
 	if len(l.turn)+len(l.ready)+len(l.calls) == 0 && !l.polls && !l.ticks {
 		l.rung = false
 		l.mu.Unlock()
-		return false
+		return false, false
 	}
 	if len(l.turn) == 0 {
 		l.turn, l.ready = l.ready, l.turn
@@ -165,7 +172,7 @@ func (l *loop) fetch() bool {
 	if ticks {
 		l.s.handler.OnTick(l.id, l.s.cfg.Now())
 	}
-	return true
+	return len(calls) > 0, true
 }
 
 // watch has c looked at in every poll from now on.

@@ -302,7 +302,9 @@ func (s *Server) loopOf(ev gnet.EventLoop) *loop {
 	defer s.mu.Unlock()
 	old := *s.loops.Load()
 	l := newLoop(s, len(old), ev)
-	l.deaf = s.ending
+	if l.deaf = s.ending; !l.deaf {
+		l.hang()
+	}
 	all := append(slices.Clone(old), l)
 	s.loops.Store(&all)
 	return l
@@ -317,6 +319,7 @@ func (s *Server) forbidDoorbells() {
 	for _, l := range all {
 		l.mu.Lock()
 		l.deaf = true
+		l.bell.silence()
 		l.mu.Unlock()
 	}
 }
