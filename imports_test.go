@@ -33,7 +33,7 @@ var allowed = map[string][]string{
 	"bench/ceiling":              {"protocol", "protocol/pb", "msgstore", "netpoll", "bench/fleet", "bench/node", "bench/report"},
 	"bench/fleet":                {},
 	"bench/fill":                 {"protocol", "protocol/pb", "msgstore", "chat", "bench/client"},
-	"bench/fanout":               {"protocol", "protocol/pb", "session", "netpoll", "chat", "delivery", "bench/node", "bench/report"},
+	"bench/fanout":               {"protocol", "protocol/pb", "msgstore", "session", "netpoll", "chat", "delivery", "bench/node", "bench/report"},
 	"bench/sessions":             {"protocol/pb", "session", "bench/report"},
 	"bench/node":                 {},
 	"bench/e2e":                  {},

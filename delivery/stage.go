@@ -6,13 +6,13 @@ import (
 )
 
 // What bounds the stage. The pieces are what direct chats wait for: each is
-// pushed and written in about a millisecond, and loops look at their sockets
-// after every second one.
+// pushed and written in 0.2 ms or so, and loops look at their sockets after every
+// second one.
 const (
 	// maxPiece and pieceBytes bound a piece: how many sessions, and what is queued
 	// for them together, in bytes.
-	maxPiece   = 128
-	pieceBytes = 256 << 10
+	maxPiece   = 32
+	pieceBytes = 128 << 10
 	// maxStream and maxLane bound what waits for one loop's part of an audience,
 	// and for all of a loop's, in bytes.
 	maxStream = 1 << 20

@@ -201,8 +201,8 @@ func TestLaneIsBounded(t *testing.T) {
 // A member who takes nothing lags, alone.
 func TestStalledMember(t *testing.T) {
 	club := newClub()
-	n, loops, all := hallFull(t, 2*maxPiece, club)
-	stalled := all[0][maxPiece/2]
+	n, loops, all := hallFull(t, 2*small, club)
+	stalled := all[0][small/2]
 	stalled.wire.setRoom(0)
 	for range 3 {
 		say(n, club, 2)

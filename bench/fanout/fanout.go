@@ -18,6 +18,10 @@ type Config struct {
 	// Users is how many users they belong to, in equal parts. Default 1: all
 	// are devices of one.
 	Users int
+	// Group makes the users members of a group, which the messages are for, and
+	// has two more users chat directly beside it. Users is then one for each
+	// session by default.
+	Group bool
 	// Size is a message's body, in bytes. Default 256.
 	Size int
 	// Bursts are the numbers of messages that are committed together and so
@@ -40,6 +44,9 @@ const maxSessions = 19_000
 func (c *Config) withDefaults() error {
 	if c.Sessions == 0 {
 		c.Sessions = 10_000
+	}
+	if c.Users == 0 && c.Group {
+		c.Users = c.Sessions
 	}
 	if c.Users == 0 {
 		c.Users = 1
@@ -79,6 +86,10 @@ type burst struct {
 	messages int
 	rounds   int // of each side
 	sides    [2]sideResult
+	// direct is how long Godwit's direct messages took, while the bare server
+	// pushed and while Godwit did: what the machine does, and what Godwit does.
+	// nil without a pair.
+	direct [2]*report.Histogram
 }
 
 // sideResult is how one of the servers did.
@@ -93,8 +104,13 @@ type sideResult struct {
 	took *report.Histogram
 }
 
-// wantRatio is how much of the bare fan-out's rate Godwit's should be.
-const wantRatio = 0.7
+// wantRatio is how much of the bare fan-out's rate Godwit's should be, and
+// wantDirect how long a direct message may take beside it at the 99th percentile,
+// in ms.
+const (
+	wantRatio  = 0.7
+	wantDirect = 20
+)
 
 func (b *burst) addTo(r *report.Report) {
 	bare, godwit := b.sides[0], b.sides[1]
@@ -106,6 +122,12 @@ func (b *burst) addTo(r *report.Report) {
 	)
 	r.AddHistogram(godwit.took)
 	r.AddHistogram(bare.took)
+	if b.direct[1] != nil {
+		beside, alone := float64(b.direct[1].Latency().P99)/1e3, float64(b.direct[0].Latency().P99)/1e3
+		r.Add(report.Lower("direct message beside it, p99"+of, "ms", beside).AsHeadline().OfCeiling("while bare gnet pushes", alone).Want(wantDirect))
+		r.AddHistogram(b.direct[1])
+		r.AddHistogram(b.direct[0])
+	}
 }
 
 // Run measures. The report has Godwit's rate as a ratio of the bare one's, for
@@ -140,6 +162,12 @@ func Run(ctx context.Context, cfg Config) (*report.Report, error) {
 		}
 		b.addTo(r)
 		fmt.Fprintf(cfg.Progress, "bursts of %d: %.0f deliveries/s bare, %.0f Godwit\n", messages, b.sides[0].perSecond, b.sides[1].perSecond)
+		for i, s := range sides {
+			if b.direct[i] != nil {
+				l := b.direct[i].Latency()
+				fmt.Fprintf(cfg.Progress, "%d direct messages while %s pushed: p50 %d µs, p99 %d µs, max %d µs\n", l.Count, s.name, l.P50, l.P99, l.Max)
+			}
+		}
 	}
 	for _, s := range sides {
 		if err := s.end(); err != nil {
@@ -164,12 +192,23 @@ func measure(ctx context.Context, sides []*side, cfg Config, messages int) (*bur
 		b.sides[i].took = report.NewHistogram(fmt.Sprintf("%s: bursts of %d, until all sessions have them", s.name, messages))
 		recorders[i] = b.sides[i].took.Recorder()
 	}
+	directs := make([]*report.Recorder, len(sides)) // nil without a pair
+	talk := sides[1].pair
+	if talk != nil {
+		for i, s := range sides {
+			b.direct[i] = report.NewHistogram(fmt.Sprintf("direct messages while %s pushes bursts of %d", s.name, messages))
+			directs[i] = b.direct[i].Recorder()
+		}
+	}
 	began := time.Now()
 	for round := 0; round <= warmup || time.Since(began) < cfg.For; round++ {
 		for i, s := range sides {
 			before, err := s.cpu()
 			if err != nil {
 				return nil, err
+			}
+			if round >= warmup {
+				talk.record(directs[i])
 			}
 			took, err := s.round(ctx, messages, cfg.Sessions*messages)
 			if err != nil {
@@ -185,6 +224,9 @@ func measure(ctx context.Context, sides []*side, cfg Config, messages int) (*bur
 				cpu[i] += after - before
 			}
 		}
+	}
+	if err := talk.record(nil); err != nil {
+		return nil, fmt.Errorf("fanout: direct messages: %w", err)
 	}
 	b.rounds = len(rates[0])
 	n := float64(b.rounds * cfg.Sessions * messages)

@@ -45,6 +45,19 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// So does one to a group, larger than what is told at once, with a direct chat
+// beside it.
+func TestRunGroup(t *testing.T) {
+	r, err := Run(t.Context(), Config{Sessions: 200, Group: true, Bursts: []int{2}, For: 200 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(r.Figures, func(f report.Figure) bool { return f.Name == "direct message beside it, p99, bursts of 2" })
+	if i < 0 || r.Figures[i].Value <= 0 || r.Figures[i].Target == nil {
+		t.Errorf("the direct chat is missing or silent: %+v", r.Figures)
+	}
+}
+
 func TestConfig(t *testing.T) {
 	for _, c := range []Config{
 		{Sessions: 20_000},

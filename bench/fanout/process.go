@@ -32,6 +32,7 @@ type job struct {
 	Users      int
 	Size       int
 	Loops      int
+	Group      bool
 	CPUProfile string `json:",omitempty"`
 	// For the receiver: where to connect to, and a token for each user.
 	Addr   string   `json:",omitempty"`
@@ -159,11 +160,12 @@ type side struct {
 	name     string
 	server   *child
 	receiver *child
+	pair     *pair // beside Godwit's group
 }
 
 // start returns when all sessions are connected.
 func (s *side) start(ctx context.Context, cfg Config) error {
-	j := job{Role: s.name, Sessions: cfg.Sessions, Users: cfg.Users, Size: cfg.Size, Loops: cfg.Loops}
+	j := job{Role: s.name, Sessions: cfg.Sessions, Users: cfg.Users, Size: cfg.Size, Loops: cfg.Loops, Group: cfg.Group}
 	if s.name == roleGodwit {
 		j.CPUProfile = cfg.CPUProfile
 	}
@@ -182,7 +184,12 @@ func (s *side) start(ctx context.Context, cfg Config) error {
 	if s.receiver, err = start(ctx, j); err != nil {
 		return err
 	}
-	_, err = s.receiver.line(ctx)
+	if _, err = s.receiver.line(ctx); err != nil {
+		return err
+	}
+	if cfg.Group && s.name == roleGodwit {
+		s.pair, err = newPair(j.Addr, j.Tokens[j.Users:])
+	}
 	return err
 }
 
@@ -209,7 +216,7 @@ func (s *side) round(ctx context.Context, messages, deliveries int) (time.Durati
 }
 
 func (s *side) end() error {
-	return errors.Join(s.server.end(), s.receiver.end())
+	return errors.Join(s.pair.end(), s.server.end(), s.receiver.end())
 }
 
 // cpu is the processor time that the server has used.
