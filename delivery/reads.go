@@ -38,6 +38,14 @@ func (d *Delivery) Sync(s *session.Session, request uint32, req *pb.Sync, inFlig
 	}})
 }
 
+// Prepare calls prepare on a worker, in the session's turn, for what a request
+// takes that is not a read itself. Where prepare returns nil, others answer the
+// request and give back what it takes up of the window; where it returns an error,
+// that is the answer. An error of Prepare's is as one of Pull's.
+func (d *Delivery) Prepare(s *session.Session, request uint32, inFlight int, prepare func() error) error {
+	return d.turns.add(s, job{request: request, inFlight: inFlight, read: func() ([]byte, error) { return nil, prepare() }})
+}
+
 // Who answers a WHO with PRESENT, as Pull does a PULL.
 func (d *Delivery) Who(s *session.Session, request uint32, req *pb.Who, inFlight int) error {
 	if len(req.Users) > protocol.MaxWho {

@@ -23,7 +23,9 @@ var (
 type job struct {
 	request  uint32
 	inFlight int // what it takes up of the session's window, in bytes
-	read     func() (frame []byte, err error)
+	// read returns the answer; nil: somebody else gives it, and what it took up
+	// of the window back.
+	read func() (frame []byte, err error)
 	// unasked: no client has asked, so there is no answer, and nothing of the
 	// window is given back.
 	unasked bool
@@ -163,11 +165,10 @@ func (d *Delivery) do(s *session.Session, j job) {
 		frame = protocol.AppendError(nil, j.request, err)
 	}
 	switch {
-	case !j.unasked:
-	case err != nil:
-		s.Close(err) // it would go on without what it was to be told
+	case frame == nil:
 		return
-	default:
+	case j.unasked:
+		s.Close(err) // it would go on without what it was to be told
 		return
 	}
 	// Before the answer is on its way: a client that has it may send at once.

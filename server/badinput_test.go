@@ -139,11 +139,33 @@ func TestBadRequests(t *testing.T) {
 		{"SYNC with a huge cursor", protocol.TypeSync, &pb.Sync{Cursor: make([]byte, 100_000)}, pb.Code_CODE_BAD_CURSOR},
 		{"WHO about too many", protocol.TypeWho, &pb.Who{Users: make([]string, protocol.MaxWho+1)}, pb.Code_CODE_BAD_ARGUMENT},
 		{"WHO with a bad id", protocol.TypeWho, &pb.Who{Users: []string{"a b"}}, pb.Code_CODE_BAD_ID},
+		{"GROUP without an action", protocol.TypeGroup, &pb.GroupRequest{Conversation: "g:alice:x"}, pb.Code_CODE_BAD_ARGUMENT},
+		{"GROUP with a direct conversation", protocol.TypeGroup, leave("d:bob:mallory"), pb.Code_CODE_BAD_ARGUMENT},
+		{"GROUP with no id", protocol.TypeGroup, leave("g:"), pb.Code_CODE_BAD_ID},
+		{"GROUP of others", protocol.TypeGroup, leave("g:alice:club"), pb.Code_CODE_NOT_A_MEMBER},
+		{"GROUP that is not", protocol.TypeGroup, leave("g:alice:none"), pb.Code_CODE_NOT_A_MEMBER},
+		{"GROUP that adds nobody", protocol.TypeGroup, add("g:alice:club"), pb.Code_CODE_BAD_ARGUMENT},
+		{"GROUP that adds one twice", protocol.TypeGroup, add("g:alice:club", "x", "x"), pb.Code_CODE_BAD_ARGUMENT},
+		{"SETTINGS of others' conversation", protocol.TypeSettings, &pb.SetSettings{Conversation: aliceBob}, pb.Code_CODE_NOT_A_MEMBER},
+		{"SETTINGS with a long draft", protocol.TypeSettings, &pb.SetSettings{
+			Conversation: "d:alice:mallory", Draft: proto.String(strings.Repeat("x", protocol.MaxDraft+1)),
+		}, pb.Code_CODE_BAD_ARGUMENT},
+		{"DELETE of nothing", protocol.TypeDelete, &pb.Delete{Conversation: "d:alice:mallory"}, pb.Code_CODE_BAD_ARGUMENT},
+		{"DELETE past the head", protocol.TypeDelete, &pb.Delete{Conversation: "d:alice:mallory", Seqs: []uint64{2}}, pb.Code_CODE_SEQ_OUT_OF_RANGE},
+		{"DELETE in others' conversation", protocol.TypeDelete, &pb.Delete{Conversation: aliceBob, ClearSeq: 1}, pb.Code_CODE_NOT_A_MEMBER},
+		{"DELETE in others' system conversation", protocol.TypeDelete, &pb.Delete{Conversation: "s:alice", ClearSeq: 1}, pb.Code_CODE_NOT_A_MEMBER},
+		{"CONTACT with oneself", protocol.TypeContact, &pb.ContactRequest{User: "mallory", Action: 1}, pb.Code_CODE_BAD_ARGUMENT},
+		{"CONTACT that does nothing", protocol.TypeContact, &pb.ContactRequest{User: "bob"}, pb.Code_CODE_BAD_ARGUMENT},
+		{"CONTACT nobody asked for", protocol.TypeContact, &pb.ContactRequest{
+			User: "bob", Action: pb.ContactAction_CONTACT_ACTION_ACCEPT,
+		}, pb.Code_CODE_NOT_ALLOWED},
+		{"ACCOUNT with an unknown audience", protocol.TypeAccount, &pb.SetAccount{Presence: pb.Audience(9).Enum()}, pb.Code_CODE_BAD_ARGUMENT},
 		{"RENEW with rubbish", protocol.TypeRenew, &pb.Renew{Token: "rubbish"}, pb.Code_CODE_TOKEN_MALFORMED},
 	}
 	withBystanders(t, n, func() {
 		c := n.login("mallory", "phone")
 		c.send("d:alice:mallory", "ok", "hi")
+		n.login("alice", "another").group("club")
 		for _, tc := range cases {
 			t.Run(tc.name, func(t *testing.T) {
 				c.t = t
@@ -151,7 +173,10 @@ func TestBadRequests(t *testing.T) {
 			})
 		}
 		c.t = t
-		for _, typ := range []protocol.Type{protocol.TypeSend, protocol.TypePull, protocol.TypeSync, protocol.TypeMark, protocol.TypeWho, protocol.TypeRenew} {
+		for _, typ := range []protocol.Type{
+			protocol.TypeSend, protocol.TypePull, protocol.TypeSync, protocol.TypeMark, protocol.TypeWho, protocol.TypeRenew,
+			protocol.TypeGroup, protocol.TypeSettings, protocol.TypeDelete, protocol.TypeContact, protocol.TypeAccount,
+		} {
 			c.last++
 			c.write(protocol.AppendFrame(nil, typ, c.last, []byte{0xff, 0xff}))
 			c.wantError(c.answer(c.last), pb.Code_CODE_MALFORMED_BODY)

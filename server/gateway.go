@@ -21,6 +21,8 @@ type gateway struct {
 	log      chat.Log
 	delivery *delivery.Delivery
 	maxBody  int
+	limits   limits
+	invites  invites
 	now      func() time.Time
 	logger   *slog.Logger
 

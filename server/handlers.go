@@ -32,6 +32,16 @@ func (g *gateway) dispatch(c *netpoll.Conn, s *session.Session, f protocol.Frame
 		return g.onSend(s, f, now)
 	case protocol.TypeMark:
 		return g.onMark(s, f, now)
+	case protocol.TypeGroup:
+		return g.onGroup(s, f, now)
+	case protocol.TypeSettings:
+		return g.onSettings(s, f, now)
+	case protocol.TypeDelete:
+		return g.onDelete(s, f, now)
+	case protocol.TypeContact:
+		return g.onContact(s, f, now)
+	case protocol.TypeAccount:
+		return g.onAccount(s, f, now)
 	case protocol.TypePull:
 		var req pb.Pull
 		return read(s, f, &req, func(n int) error { return g.delivery.Pull(s, f.Request, &req, n) })
@@ -53,65 +63,39 @@ func (g *gateway) dispatch(c *netpoll.Conn, s *session.Session, f protocol.Frame
 	return protocol.Errorf(pb.Code_CODE_UNKNOWN_TYPE, "%v has no handler", f.Type)
 }
 
-// onSend hands a message to the command log.
-func (g *gateway) onSend(s *session.Session, f protocol.Frame, now time.Time) error {
-	if g.draining.Load() {
-		return draining()
-	}
-	var req pb.Send
-	if err := protocol.ParseSend(f.Body, &req); err != nil {
-		return err
-	}
-	if err := chat.CheckSend(s.User, &req, g.maxBody); err != nil {
-		return err
-	}
-	return g.submit(s, f, now, chat.Command{
-		Op:           chat.OpSend,
-		Conversation: req.Conversation,
-		User:         s.User,
-		ClientID:     req.ClientId,
-		Kind:         req.Kind,
-		ContentType:  req.ContentType,
-		Body:         req.Body,
-		ReplySeq:     req.ReplySeq,
-		Mentions:     req.Mentions,
-		MentionAll:   req.MentionAll,
-		TTLMs:        req.TtlMs,
-		Flags:        req.Flags,
-		Target:       req.Target,
-		Remove:       req.Remove,
-	})
-}
-
-// onMark moves the user's cursors in a conversation.
-func (g *gateway) onMark(s *session.Session, f protocol.Frame, now time.Time) error {
-	if g.draining.Load() {
-		return draining()
-	}
-	var req pb.Mark
-	if err := protocol.Decode(f, &req); err != nil {
-		return err
-	}
-	if err := chat.CheckMark(s.User, &req); err != nil {
-		return err
-	}
-	return g.submit(s, f, now, chat.Command{
-		Op:           chat.OpMark,
-		Conversation: req.Conversation,
-		User:         s.User,
-		ReadSeq:      req.ReadSeq,
-		DeliveredSeq: req.DeliveredSeq,
-	})
-}
-
 // submit puts a command into the log within the session's window. delivery
 // answers it, and gives the share of the window back, after the commit.
 func (g *gateway) submit(s *session.Session, f protocol.Frame, now time.Time, cmd chat.Command) error {
+	return g.begin(s, f, func(inFlight int) error {
+		return g.log.Submit(&chat.Proposal{Command: cmd, Origin: s, Request: f.Request, InFlight: inFlight, Accepted: now})
+	})
+}
+
+// submitFull is submit for a command that needs to know which of users have as
+// many groups, or contacts, as they may have, as full finds them. That takes a
+// look at the disk, on one of delivery's workers.
+func (g *gateway) submitFull(s *session.Session, f protocol.Frame, now time.Time, cmd chat.Command, users []string, full func(users []string) ([]string, error)) error {
+	return g.begin(s, f, func(inFlight int) error {
+		p := &chat.Proposal{Command: cmd, Origin: s, Request: f.Request, InFlight: inFlight, Accepted: now}
+		return g.delivery.Prepare(s, f.Request, inFlight, func() (err error) {
+			if p.Command.Full, err = full(users); err != nil {
+				return err
+			}
+			return g.log.Submit(p)
+		})
+	})
+}
+
+// begin has hand, which hands a request that changes something to others, take
+// it on within the session's window.
+func (g *gateway) begin(s *session.Session, f protocol.Frame, hand func(inFlight int) error) error {
+	if g.draining.Load() {
+		return draining()
+	}
 	if err := s.Begin(len(f.Body)); err != nil {
 		return err
 	}
-	p := &chat.Proposal{Command: cmd, Origin: s, Request: f.Request, InFlight: len(f.Body), Accepted: now}
-	if err := g.log.Submit(p); err != nil {
+	if err := hand(len(f.Body)); err != nil {
 		s.End(len(f.Body))
 		return err
 	}

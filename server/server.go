@@ -95,6 +95,8 @@ func (s *Server) assemble(cfg Config, verifier *session.Verifier, metrics *admin
 		log:      s.log,
 		delivery: s.delivery,
 		maxBody:  cfg.Session.MaxBody,
+		limits:   limits{store: s.store, rules: &s.cfg.Chat.Rules},
+		invites:  invites{most: cfg.Chat.Rules.InvitesPerMinute},
 		now:      time.Now,
 		logger:   cfg.Logger,
 	}

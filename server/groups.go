@@ -1,0 +1,57 @@
+package server
+
+import (
+	"time"
+
+	"github.com/godwit-im/godwit/chat"
+	"github.com/godwit-im/godwit/protocol"
+	"github.com/godwit-im/godwit/protocol/pb"
+	"github.com/godwit-im/godwit/session"
+)
+
+// onGroup does one thing with a group.
+func (g *gateway) onGroup(s *session.Session, f protocol.Frame, now time.Time) error {
+	var req pb.GroupRequest
+	if err := protocol.Decode(f, &req); err != nil {
+		return err
+	}
+	if err := chat.CheckGroup(s.User, &req); err != nil {
+		return err
+	}
+	if err := g.invites.take(s.User, len(asked(&req)), now); err != nil {
+		return err
+	}
+	cmd := chat.Command{Op: chat.OpGroup, Conversation: req.Conversation, User: s.User, Group: &req}
+	if users := entering(s.User, &req); len(users) > 0 {
+		return g.submitFull(s, f, now, cmd, users, g.limits.fullOfGroups)
+	}
+	return g.submit(s, f, now, cmd)
+}
+
+// asked returns the users whom req adds or invites.
+func asked(req *pb.GroupRequest) []string {
+	switch action := req.Action.(type) {
+	case *pb.GroupRequest_Create:
+		return action.Create.GetUsers()
+	case *pb.GroupRequest_Add:
+		return action.Add.GetUsers()
+	case *pb.GroupRequest_Invite:
+		return action.Invite.GetUsers()
+	}
+	return nil
+}
+
+// entering returns the users whom a request of user's may make members.
+func entering(user string, req *pb.GroupRequest) []string {
+	switch action := req.Action.(type) {
+	case *pb.GroupRequest_Create:
+		return append([]string{user}, action.Create.GetUsers()...)
+	case *pb.GroupRequest_Add:
+		return action.Add.GetUsers()
+	case *pb.GroupRequest_Join:
+		return []string{user}
+	case *pb.GroupRequest_Admit:
+		return action.Admit.GetUsers()
+	}
+	return nil
+}

@@ -1,0 +1,94 @@
+package server_test
+
+import (
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/godwit-im/godwit/protocol"
+	"github.com/godwit-im/godwit/protocol/pb"
+	"github.com/godwit-im/godwit/server"
+)
+
+func TestSettingsReachTheOtherDevices(t *testing.T) {
+	n := startNode(t, nil)
+	phone, tablet := n.login("alice", "phone"), n.login("alice", "tablet")
+	phone.send(aliceBob, "m1", "hi")
+	var set pb.Set
+	phone.call(protocol.TypeSettings, &pb.SetSettings{
+		Conversation: aliceBob, Muted: proto.Bool(true), Draft: proto.String("so far"),
+	}, protocol.TypeSet, &set)
+	if !set.Settings.GetMuted() || set.Settings.GetDraft() != "so far" || set.Settings.GetDraftMs() == 0 {
+		t.Errorf("set %v", &set)
+	}
+	var state pb.State
+	if tablet.push(protocol.TypeState, &state); !proto.Equal(state.State.GetMembership().GetSettings(), set.Settings) {
+		t.Errorf("the tablet was told %v", &state)
+	}
+}
+
+func TestDeleteForOneself(t *testing.T) {
+	n := startNode(t, func(c *server.Config) { c.Chat.Rules.MaxDeleted = 1 })
+	alice := n.login("alice", "phone")
+	for i := range 3 {
+		alice.send(aliceBob, clientID(i), "hi")
+	}
+	var deleted pb.Deleted
+	alice.call(protocol.TypeDelete, &pb.Delete{Conversation: aliceBob, Seqs: []uint64{2}}, protocol.TypeDeleted, &deleted)
+	alice.refused(protocol.TypeDelete, &pb.Delete{Conversation: aliceBob, Seqs: []uint64{3}}, pb.Code_CODE_TOO_MANY_DELETED)
+	alice.refused(protocol.TypeDelete, &pb.Delete{Conversation: aliceBob, ClearSeq: 4}, pb.Code_CODE_SEQ_OUT_OF_RANGE)
+	alice.call(protocol.TypeDelete, &pb.Delete{Conversation: aliceBob, ClearSeq: 2}, protocol.TypeDeleted, &deleted)
+	if deleted.ClearedSeq != 2 {
+		t.Errorf("deleted %v", &deleted)
+	}
+}
+
+func TestContacts(t *testing.T) {
+	n := startNode(t, func(c *server.Config) { c.Chat.Rules.MaxContacts, c.Chat.Rules.ContactsOnly = 2, true })
+	alice, bob := n.login("alice", "phone"), n.login("bob", "phone")
+	contact := func(c *client, user string, action pb.ContactAction) *pb.Contact {
+		t.Helper()
+		var m pb.Contacted
+		c.call(protocol.TypeContact, &pb.ContactRequest{User: user, Action: action}, protocol.TypeContacted, &m)
+		return m.Contact
+	}
+	alice.refused(protocol.TypeSend, textTo(aliceBob, "m1", "hi"), pb.Code_CODE_NOT_ALLOWED)
+	if c := contact(alice, "bob", pb.ContactAction_CONTACT_ACTION_REQUEST); c.State != pb.ContactState_CONTACT_STATE_REQUESTED {
+		t.Errorf("alice asked: %v", c)
+	}
+	var notice pb.Message
+	if bob.push(protocol.TypeMessage, &notice); notice.Conversation != "s:bob" {
+		t.Errorf("bob was told %v", &notice)
+	}
+	if c := contact(bob, "alice", pb.ContactAction_CONTACT_ACTION_ACCEPT); c.State != pb.ContactState_CONTACT_STATE_CONTACT {
+		t.Errorf("bob accepted: %v", c)
+	}
+	alice.send(aliceBob, "m1", "hi")
+	// Whoever has as many as they may have can neither ask, nor be asked, nor
+	// block or name a stranger.
+	contact(alice, "carol", pb.ContactAction_CONTACT_ACTION_BLOCK)
+	full := func(c *client, user string, action pb.ContactAction) {
+		t.Helper()
+		c.refused(protocol.TypeContact, &pb.ContactRequest{User: user, Action: action, Text: "x"}, pb.Code_CODE_TOO_MANY_CONTACTS)
+	}
+	full(alice, "dave", pb.ContactAction_CONTACT_ACTION_REQUEST)
+	full(alice, "dave", pb.ContactAction_CONTACT_ACTION_BLOCK)
+	full(alice, "dave", pb.ContactAction_CONTACT_ACTION_REMARK)
+	full(n.login("dave", "phone"), "alice", pb.ContactAction_CONTACT_ACTION_REQUEST)
+	contact(alice, "carol", pb.ContactAction_CONTACT_ACTION_UNBLOCK)
+	contact(alice, "dave", pb.ContactAction_CONTACT_ACTION_BLOCK)
+}
+
+func TestAccount(t *testing.T) {
+	n := startNode(t, nil)
+	alice := n.login("alice", "phone")
+	var m pb.Accounted
+	alice.call(protocol.TypeAccount, &pb.SetAccount{Presence: pb.Audience_AUDIENCE_NOBODY.Enum()}, protocol.TypeAccounted, &m)
+	if m.Account.GetPresence() != pb.Audience_AUDIENCE_NOBODY {
+		t.Errorf("set %v", &m)
+	}
+	alice.call(protocol.TypeAccount, &pb.SetAccount{}, protocol.TypeAccounted, &m)
+	if m.Account.GetPresence() != pb.Audience_AUDIENCE_NOBODY {
+		t.Errorf("a change of nothing set %v", &m)
+	}
+}
