@@ -165,7 +165,7 @@ func (tx *Tx) FindByClientID(conversation, sender, id string) (seq uint64, found
 	own, ok := tx.idByHash[hash]
 	for ; ok && own >= 0; own = tx.ids[own].prev {
 		if o := &tx.ids[own]; o.c == c && o.seq >= c.head.MinSeq {
-			if same, err := isMessage(c.own(o.seq), sender, id); err != nil || same {
+			if same, err := isMessage(c.ownMessage(o.seq).wire, sender, id); err != nil || same {
 				return o.seq, same, tx.failed(err)
 			}
 		}

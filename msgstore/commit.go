@@ -58,7 +58,6 @@ func (tx *Tx) seal() {
 	}
 	tx.sealIDs()
 	tx.sealMessages()
-	tx.sealRewrites()
 	tx.sealRows()
 	for _, r := range tx.changed {
 		tx.key = appendMemberKey(tx.key[:0], tx.s.PartitionOf(r.id.conversation), r.id.user, r.id.conversation)
@@ -79,7 +78,11 @@ func (tx *Tx) sealMessages() {
 			}
 			op := tx.batch.SetDeferred(messageKeySize(c.id, seq), stampSize+len(m.wire))
 			appendMessageKey(op.Key[:0], c.partition, c.id, seq)
-			binary.BigEndian.PutUint64(op.Value, m.stamp)
+			stamp := m.stamp
+			if m.rewritten {
+				stamp |= rewritten
+			}
+			binary.BigEndian.PutUint64(op.Value, stamp)
 			copy(op.Value[stampSize:], m.wire)
 			_ = op.Finish() // no index to keep, so nothing that can fail
 		}
@@ -116,7 +119,7 @@ func (tx *Tx) publish() {
 		p := s.PartitionOf(r.id.conversation)
 		s.parts[p].changes.markMember(r.id.user, r.id.conversation, tx.parts[p].index)
 	}
-	for _, g := range tx.groups {
+	for g := range tx.groups {
 		p := s.PartitionOf(g)
 		s.parts[p].changes.mark(g, tx.parts[p].index)
 	}
@@ -125,7 +128,10 @@ func (tx *Tx) publish() {
 	}
 	s.inflight.remove(tx)
 	for _, r := range tx.changed {
-		s.groups.changed(r)
+		s.joinedOrLeft(r)
+	}
+	for id, g := range tx.groups {
+		s.groups.put(id, g)
 	}
 	for id, c := range tx.conversations {
 		if c.changed {

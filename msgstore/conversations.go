@@ -114,6 +114,39 @@ func newestMessage(it *pebble.Iterator, id string, synced uint64) (Head, error) 
 	return Head{}, nil
 }
 
+// changeConversation changes the row of a conversation that exists.
+func (tx *Tx) changeConversation(what string, index uint64, conversation string, change func(c *txConversation, row *conversationRow) error) error {
+	c, err := tx.existing(what, conversation)
+	if err != nil {
+		return err
+	}
+	if err := tx.touch(c.partition, index); err != nil {
+		return err
+	}
+	row := c.row
+	if !c.rewritten {
+		if row, _, err = tx.s.findConversation(c.partition, c.id); err != nil {
+			return tx.fail(err)
+		}
+	}
+	row.stamp = index
+	if err := change(c, &row); err != nil {
+		return err
+	}
+	tx.putConversation(c, row)
+	c.changed = true
+	return nil
+}
+
+// PutBlocked notes whether a member of a direct conversation has blocked the
+// other one: most messages are spared the look at the members' rows.
+func (tx *Tx) PutBlocked(index uint64, conversation string, blocked bool) error {
+	return tx.changeConversation("blocked", index, conversation, func(c *txConversation, row *conversationRow) error {
+		row.blocked, c.head.Blocked = blocked, blocked
+		return nil
+	})
+}
+
 // findConversation reads a conversation's row as Pebble shows it, durable or
 // not.
 func (s *Store) findConversation(p int, id string) (row conversationRow, found bool, err error) {

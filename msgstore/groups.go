@@ -1,11 +1,9 @@
 package msgstore
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 
 	"google.golang.org/protobuf/proto"
 
@@ -13,15 +11,27 @@ import (
 	"github.com/godwit-im/godwit/protocol/pb"
 )
 
+// groupAt is a group's data and the log index at which they changed last.
+type groupAt struct {
+	group *pb.Group
+	stamp uint64
+}
+
+// The sizes of the caches: a group's data are a KiB or so, and the list of a
+// user's groups 50 bytes for each.
+const (
+	groupsCached = 1 << 14
+	joinedCached = 1 << 16
+)
+
 // Group returns a group's data, and whether there is such a group. The result
 // is shared: it must not be changed.
 func (tx *Tx) Group(conversation string) (*pb.Group, bool, error) {
-	value, err := tx.row(appendGroupKey(nil, tx.s.PartitionOf(conversation), conversation))
-	if err != nil || value == nil {
-		return nil, false, err
+	if g, ok := tx.groups[conversation]; ok {
+		return g.group, true, nil
 	}
-	g, err := tx.s.decoded.group(conversation, stampOf(value), value[stampSize:])
-	return g, err == nil, tx.failed(err)
+	g, found, err := tx.s.Group(conversation)
+	return g, found, tx.failed(err)
 }
 
 // PutGroup sets a group's data. g must not be changed afterwards.
@@ -34,7 +44,7 @@ func (tx *Tx) PutGroup(index uint64, g *pb.Group) error {
 	if err != nil {
 		return tx.fail(fmt.Errorf("msgstore: put group: %w", err))
 	}
-	tx.groups = append(tx.groups, g.Conversation)
+	tx.groups[g.Conversation] = groupAt{g, index}
 	return tx.putRow(index, appendGroupKey(nil, p, g.Conversation), value)
 }
 
@@ -46,47 +56,22 @@ func (s *Store) Group(conversation string) (*pb.Group, bool, error) {
 
 // GroupAt is Group with the log index at which the data changed last.
 func (s *Store) GroupAt(conversation string) (g *pb.Group, stamp uint64, found bool, err error) {
-	p := s.PartitionOf(conversation)
-	value, stamp, err := s.row(p, appendGroupKey(nil, p, conversation))
+	at, lease, ok := s.groups.get(conversation)
+	if ok {
+		return at.group, at.stamp, true, nil
+	}
+	value, stamp, err := s.row(appendGroupKey(nil, s.PartitionOf(conversation), conversation))
 	if err != nil || value == nil {
+		s.groups.drop(conversation, lease)
 		return nil, 0, false, err
 	}
-	g, err = s.decoded.group(conversation, stamp, value)
-	return g, stamp, err == nil, err
-}
-
-// groupCache saves decoding what was decoded before. The row is read all the
-// same, so nothing here is ever stale.
-type groupCache struct {
-	mu     sync.Mutex
-	groups map[string]decodedGroup
-}
-
-type decodedGroup struct {
-	stamp uint64
-	value []byte
-	group *pb.Group
-}
-
-// maxDecoded bounds the groups that are remembered, of a KiB or so each.
-const maxDecoded = 4096
-
-func (c *groupCache) group(conversation string, stamp uint64, value []byte) (*pb.Group, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	// Within a Tx that fails the same stamp may come twice with different data.
-	if d, ok := c.groups[conversation]; ok && d.stamp == stamp && bytes.Equal(d.value, value) {
-		return d.group, nil
-	}
-	g := new(pb.Group)
+	g = new(pb.Group)
 	if err := proto.Unmarshal(value, g); err != nil {
-		return nil, fmt.Errorf("%w: bad group value of %q", ErrCorrupt, conversation)
+		s.groups.drop(conversation, lease)
+		return nil, 0, false, fmt.Errorf("%w: bad group value of %q", ErrCorrupt, conversation)
 	}
-	if c.groups == nil || len(c.groups) >= maxDecoded {
-		c.groups = make(map[string]decodedGroup)
-	}
-	c.groups[strings.Clone(conversation)] = decodedGroup{stamp, bytes.Clone(value), g}
-	return g, nil
+	s.groups.fill(conversation, lease, groupAt{g, stamp})
+	return g, stamp, true, nil
 }
 
 // memberClass is the class of the row that a group has for a member; 0 for
@@ -126,20 +111,7 @@ func (s *Store) GroupMembers(conversation string, requests bool, after string, l
 	if requests {
 		class = classRequested
 	}
-	p := s.PartitionOf(conversation)
-	prefix := appendGroupMemberPrefix(nil, p, conversation, class)
-	lower := append(slices.Clone(prefix), after...)
-	if after != "" {
-		lower = append(lower, 0) // the next possible id
-	}
-	var users []string
-	err = s.rowsIn(p, lower, successor(slices.Clone(prefix)), func(key, _ []byte, _ uint64) (bool, error) {
-		if more = len(users) == limit; more {
-			return false, nil
-		}
-		users = append(users, string(key[len(prefix):]))
-		return true, nil
-	})
+	users, more, err := usersIn(s.rowsIn, appendGroupMemberPrefix(nil, s.PartitionOf(conversation), conversation, class), after, limit)
 	if err != nil {
 		return false, err
 	}
@@ -159,13 +131,12 @@ func (s *Store) GroupMembers(conversation string, requests bool, after string, l
 }
 
 // Groups returns the groups of which a user is an active member, in the order
-// of their partitions and ids. The result is shared and must not be changed.
+// of their ids. The result is shared and must not be changed.
 func (s *Store) Groups(user string) ([]string, error) {
-	list, lease := s.groups.get(user)
-	if lease == 0 {
+	list, lease, ok := s.joined.get(user)
+	if ok {
 		return list, nil
 	}
-	list = make([]string, 0)
 	err := s.walkMembers(user, "g:", func(conversation string, m Member) error {
 		if memberClass(conversation, m) == classActive {
 			list = append(list, conversation)
@@ -173,11 +144,32 @@ func (s *Store) Groups(user string) ([]string, error) {
 		return nil
 	})
 	if err != nil {
-		s.groups.end(user, lease, nil)
+		s.joined.drop(user, lease)
 		return nil, err
 	}
-	s.groups.end(user, lease, list)
+	slices.Sort(list)
+	s.joined.fill(user, lease, list)
 	return list, nil
+}
+
+// joinedOrLeft takes over what the change of a membership, which is durable now,
+// means for its user's Groups. Two writers may call it at a time.
+func (s *Store) joinedOrLeft(r *txMember) {
+	id := r.id.conversation
+	was, is := r.prior.exists && memberClass(id, r.prior.m) == classActive, memberClass(id, r.now) == classActive
+	if was == is {
+		return
+	}
+	s.joined.update(r.id.user, func(list []string) []string {
+		i, found := slices.BinarySearch(list, id)
+		switch {
+		case is && !found:
+			return slices.Insert(slices.Clone(list), i, strings.Clone(id))
+		case !is && found:
+			return slices.Delete(slices.Clone(list), i, i+1)
+		}
+		return list
+	})
 }
 
 // walkMembers calls f for a user's memberships of conversations whose ids begin
@@ -205,75 +197,6 @@ func (s *Store) walkMembers(user, prefix string, f func(conversation string, m M
 		}
 	}
 	return nil
-}
-
-// groupLists keeps the groups of the users who were asked about. Commits change
-// what is there. A reader that finds nothing takes a lease, and what it has read
-// counts only if no commit has ended it (see headCache).
-type groupLists struct {
-	mu     sync.Mutex
-	lists  map[string][]string
-	leases map[string]uint64
-	last   uint64
-}
-
-// maxGroupLists bounds the users that are remembered. When there are more, all
-// are forgotten: they are found again by 16 short scans each.
-const maxGroupLists = 1 << 17
-
-// get returns a user's list or, with a lease that isn't 0, the task to find it.
-func (l *groupLists) get(user string) (list []string, lease uint64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if list, ok := l.lists[user]; ok {
-		return list, 0
-	}
-	if l.leases == nil {
-		l.leases = make(map[string]uint64)
-	}
-	l.last++
-	l.leases[user] = l.last // a later reader's is as good
-	return nil, l.last
-}
-
-// end ends a lease with what was found; nil: nothing.
-func (l *groupLists) end(user string, lease uint64, list []string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.leases[user] != lease {
-		return
-	}
-	delete(l.leases, user)
-	if list == nil {
-		return
-	}
-	if l.lists == nil || len(l.lists) >= maxGroupLists {
-		l.lists = make(map[string][]string)
-	}
-	l.lists[strings.Clone(user)] = list
-}
-
-// changed takes over the change of a membership that is durable now.
-func (l *groupLists) changed(r *txMember) {
-	if protocol.KindOf(r.id.conversation) != protocol.Group {
-		return
-	}
-	was, is := r.prior.exists && memberClass(r.id.conversation, r.prior.m) == classActive, memberClass(r.id.conversation, r.now) == classActive
-	if was == is {
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.leases, r.id.user)
-	list, ok := l.lists[r.id.user]
-	if !ok {
-		return
-	}
-	if is {
-		l.lists[strings.Clone(r.id.user)] = append(slices.Clip(list), strings.Clone(r.id.conversation))
-		return
-	}
-	l.lists[r.id.user] = slices.DeleteFunc(slices.Clone(list), func(g string) bool { return g == r.id.conversation })
 }
 
 // Contacts calls f for the rows of a user's direct conversations in which the

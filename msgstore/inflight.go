@@ -1,8 +1,7 @@
 package msgstore
 
 import (
-	"slices"
-	"strings"
+	"encoding/binary"
 	"sync"
 )
 
@@ -11,17 +10,10 @@ import (
 // reader that meets a row whose stamp is past the synced index finds the old
 // one here; if it doesn't, the commit has ended since, and it reads again.
 type inflight struct {
-	mu      sync.Mutex // guards the maps
+	mu      sync.Mutex // guards the fields below
 	heads   map[string]priorHead
 	members map[memberID]priorMember
-	// messages holds the values of messages that are rewritten.
-	messages map[messageID][]byte
-	rows     map[string][]byte // nil: there was none
-}
-
-type priorRow struct {
-	key   string
-	value []byte
+	rows    [][]*txRow // by partition, in the order of their keys
 }
 
 type priorHead struct {
@@ -43,11 +35,10 @@ func (f *inflight) add(tx *Tx) {
 	for _, r := range tx.changed {
 		f.members[r.id] = r.prior
 	}
-	for _, m := range tx.rewrites {
-		f.messages[m.id] = m.prior
-	}
-	for _, r := range tx.changedRows {
-		f.rows[r.key] = r.prior
+	for rows := tx.rows; len(rows) > 0; {
+		p := keyPartition(rows[0].key)
+		n := len(rowsBetween(rows, nil, binary.BigEndian.AppendUint16(nil, uint16(p+1))))
+		f.rows[p], rows = rows[:n], rows[n:]
 	}
 }
 
@@ -60,11 +51,8 @@ func (f *inflight) remove(tx *Tx) {
 	for _, r := range tx.changed {
 		delete(f.members, r.id)
 	}
-	for _, m := range tx.rewrites {
-		delete(f.messages, m.id)
-	}
-	for _, r := range tx.changedRows {
-		delete(f.rows, r.key)
+	for _, p := range tx.touched {
+		f.rows[p] = nil // a partition has one commit in progress at a time
 	}
 }
 
@@ -82,30 +70,27 @@ func (f *inflight) member(id memberID) (priorMember, bool) {
 	return prior, ok
 }
 
-func (f *inflight) message(id messageID) ([]byte, bool) {
+// row returns what was there before a row's change, nil if nothing was; ok: there
+// is a change in progress.
+func (f *inflight) row(key []byte) (prior []byte, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	value, ok := f.messages[id]
-	return value, ok
-}
-
-func (f *inflight) row(key string) ([]byte, bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	value, ok := f.rows[key]
-	return value, ok
-}
-
-// rowsIn returns the priors of the rows in [lower, upper), in the order of their
-// keys.
-func (f *inflight) rowsIn(lower, upper string) (all []priorRow) {
-	f.mu.Lock()
-	for key, value := range f.rows {
-		if key >= lower && key < upper {
-			all = append(all, priorRow{key, value})
-		}
+	rows := f.rows[keyPartition(key)]
+	i, ok := findRow(rows, key)
+	if !ok {
+		return nil, false
 	}
-	f.mu.Unlock()
-	slices.SortFunc(all, func(a, b priorRow) int { return strings.Compare(a.key, b.key) })
-	return all
+	return rows[i].prior, true
+}
+
+// rowsIn returns the priors of the rows in [lower, upper), which is in one
+// partition, in the order of their keys.
+func (f *inflight) rowsIn(lower, upper []byte) []rowVersion {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var priors []rowVersion
+	for _, r := range rowsBetween(f.rows[keyPartition(lower)], lower, upper) {
+		priors = append(priors, rowVersion{r.key, r.prior})
+	}
+	return priors
 }

@@ -57,6 +57,9 @@ func appendTable(dst []byte, p int, table byte) []byte {
 	return append(binary.BigEndian.AppendUint16(dst, uint16(p)), table)
 }
 
+// keyPartition is the partition of a key.
+func keyPartition(key []byte) int { return int(binary.BigEndian.Uint16(key)) }
+
 func appendConversationKey(dst []byte, p int, conversation string) []byte {
 	return append(appendTable(dst, p, tableConversation), conversation...)
 }

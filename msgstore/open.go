@@ -34,11 +34,13 @@ func Open(opts Options) (*Store, error) {
 	}
 	opts = opts.withDefaults()
 	s := &Store{
-		opts:  opts,
-		heads: newHeadCache(opts.HeadCache),
+		opts:   opts,
+		heads:  newHeadCache(opts.HeadCache),
+		groups: newCache[groupAt](groupsCached, nil),
+		joined: newCache[[]string](joinedCached, nil),
 		inflight: inflight{
 			heads: make(map[string]priorHead), members: make(map[memberID]priorMember),
-			messages: make(map[messageID][]byte), rows: make(map[string][]byte),
+			rows: make([][]*txRow, opts.Partitions),
 		},
 		parts:   make([]partition, opts.Partitions),
 		closing: make(chan struct{}),

@@ -30,11 +30,12 @@ func (s *Store) Message(conversation string, seq uint64) ([]byte, bool, error) {
 // message reads a message as Pebble shows it, durable or not, but for a version
 // that a commit in progress is about to replace.
 func (s *Store) message(conversation string, seq uint64) (wire []byte, found bool, err error) {
-	found, err = s.get(appendMessageKey(nil, s.PartitionOf(conversation), conversation, seq), func(value []byte) error {
+	key := appendMessageKey(nil, s.PartitionOf(conversation), conversation, seq)
+	found, err = s.get(key, func(value []byte) error {
 		if len(value) < stampSize {
 			return errBadMessage
 		}
-		wire = bytes.Clone(s.durableWire(conversation, seq, value))
+		wire = bytes.Clone(s.durableWire(key, value))
 		return nil
 	})
 	return wire, found, err
@@ -132,7 +133,7 @@ func (s *Store) readForward(it *pebble.Iterator, conversation string, lo, hi uin
 		if keySeq(it.Key(), conversation) != seq {
 			return seq, nil
 		}
-		if full, err := s.add(res, conversation, seq, it, &budget); err != nil || full {
+		if full, err := s.add(res, it, &budget); err != nil || full {
 			return 0, err
 		}
 		res.First, res.Last = lo, seq
@@ -152,7 +153,7 @@ func (s *Store) readBackward(it *pebble.Iterator, conversation string, lo, hi ui
 		if keySeq(it.Key(), conversation) != seq {
 			return seq, nil
 		}
-		full, err := s.add(res, conversation, seq, it, &budget)
+		full, err := s.add(res, it, &budget)
 		if err != nil {
 			return 0, err
 		}
@@ -171,9 +172,9 @@ func (s *Store) readBackward(it *pebble.Iterator, conversation string, lo, hi ui
 	return 0, nil
 }
 
-// add appends the message that it is at to res, unless it is over the budget, which
-// the first message may be.
-func (s *Store) add(res *RangeResult, conversation string, seq uint64, it *pebble.Iterator, budget *int) (full bool, err error) {
+// add appends the message that it is at to res, unless it is over the budget,
+// which the first message may be.
+func (s *Store) add(res *RangeResult, it *pebble.Iterator, budget *int) (full bool, err error) {
 	value, err := it.ValueAndErr()
 	if err != nil {
 		return false, readError(err)
@@ -181,7 +182,7 @@ func (s *Store) add(res *RangeResult, conversation string, seq uint64, it *pebbl
 	if len(value) < stampSize {
 		return false, errBadMessage
 	}
-	wire := s.durableWire(conversation, seq, value)
+	wire := s.durableWire(it.Key(), value)
 	*budget -= protocol.SizeStored(len(wire))
 	if *budget < 0 && res.N > 0 {
 		res.More = true

@@ -1,16 +1,15 @@
 package msgstore
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 
 	"github.com/godwit-im/godwit/protocol/pb"
 )
 
-// Rewrite replaces the encoding of a message that is kept: m's, at m.Seq. Its
-// sender, client message id, time and counts must stay as they are. Wire must
-// not change until the Tx ends.
+// Rewrite replaces the encoding of a message that is kept: m's, at m.Seq, by
+// wire. Ids, sender, client message id, time, counts and shown_seq must stay as
+// they are. Wire must not change until the Tx ends.
 func (tx *Tx) Rewrite(index uint64, m *pb.Message, wire []byte) error {
 	c, err := tx.existing("rewrite", m.Conversation)
 	if err != nil {
@@ -22,63 +21,57 @@ func (tx *Tx) Rewrite(index uint64, m *pb.Message, wire []byte) error {
 	if err := tx.touch(c.partition, index); err != nil {
 		return err
 	}
-	c.changed = true
-	if c.own(m.Seq) != nil {
-		// Marked as if the original had been committed before, so that the store is
-		// the same however commands are batched.
-		own := &c.messages[m.Seq-c.prior.head.Seq-1]
-		own.stamp, own.wire = own.stamp|rewritten, wire
+	if own := c.ownMessage(m.Seq); own != nil {
+		if err := sameMessage(own.wire, wire); err != nil {
+			return tx.fail(fmt.Errorf("message %d of %q: %w", m.Seq, c.id, err))
+		}
+		own.wire, own.rewritten, c.changed = wire, true, true
 		return nil
 	}
-	id := messageID{m.Conversation, m.Seq}
-	i, again := tx.rewriteOf[id]
-	if !again {
-		prior, err := tx.s.storedMessage(c.partition, id)
-		if err != nil {
-			return tx.fail(err)
-		}
-		i = len(tx.rewrites)
-		tx.rewriteOf[id] = i
-		tx.rewrites = append(tx.rewrites, txRewrite{id: id, prior: prior})
+	key := appendMessageKey(nil, c.partition, c.id, m.Seq)
+	before, err := tx.row(key)
+	switch {
+	case err != nil:
+		return err
+	case before == nil:
+		return tx.fail(missing(c.id, m.Seq))
+	case len(before) < stampSize:
+		return tx.fail(errBadMessage)
 	}
-	r := &tx.rewrites[i]
-	r.now = append(binary.BigEndian.AppendUint64(nil, stampOf(r.prior)|rewritten), wire...)
+	if err := sameMessage(before[stampSize:], wire); err != nil {
+		return tx.fail(fmt.Errorf("message %d of %q: %w", m.Seq, c.id, err))
+	}
+	c.changed = true
+	now := binary.BigEndian.AppendUint64(make([]byte, 0, stampSize+len(wire)), stampOf(before)|rewritten)
+	tx.setRow(key, before, append(now, wire...))
 	return nil
 }
 
-// storedMessage reads a message's value as Pebble shows it.
-func (s *Store) storedMessage(p int, id messageID) (value []byte, err error) {
-	_, err = s.get(appendMessageKey(nil, p, id.conversation, id.seq), func(v []byte) error {
-		value = bytes.Clone(v)
-		return nil
-	})
-	switch {
-	case err != nil:
-		return nil, err
-	case value == nil:
-		return nil, missing(id.conversation, id.seq)
-	case len(value) < stampSize:
-		return nil, errBadMessage
+// sameMessage returns an error unless both encodings are of one message: what
+// heads and client message ids are read from must not change.
+func sameMessage(before, now []byte) error {
+	a, err := decodeMessage(before)
+	if err != nil {
+		return err
 	}
-	return value, nil
+	b, err := decodeMessage(now)
+	if err != nil {
+		return err
+	}
+	if a.head != b.head || string(a.sender) != string(b.sender) || string(a.clientID) != string(b.clientID) {
+		return fmt.Errorf("msgstore: rewrite: %+v of %q (%q) can't become %+v of %q (%q)", a.head, a.sender, a.clientID, b.head, b.sender, b.clientID)
+	}
+	return nil
 }
 
-func (tx *Tx) sealRewrites() {
-	for _, r := range tx.rewrites {
-		c := tx.conversations[r.id.conversation]
-		if r.id.seq < c.head.MinSeq {
-			continue // Trim has removed it since
-		}
-		tx.key = appendMessageKey(tx.key[:0], c.partition, c.id, r.id.seq)
-		_ = tx.batch.Set(tx.key, r.now, nil)
-	}
-}
-
-// durableWire is the encoding in a message's value, or, while the commit that
-// rewrote it is in progress, the one before. It may alias value.
-func (s *Store) durableWire(conversation string, seq uint64, value []byte) []byte {
+// durableWire is the encoding in a message's value, which was read under key,
+// or, while the commit that rewrote it is in progress, the one before. It may
+// alias value. Who finds nothing in flight has read a version that is durable by
+// now: a commit adds what it overwrites before Pebble shows the new version, and
+// takes it away after the sync.
+func (s *Store) durableWire(key, value []byte) []byte {
 	if isRewritten(value) {
-		if prior, ok := s.inflight.message(messageID{conversation, seq}); ok {
+		if prior, ok := s.inflight.row(key); ok {
 			value = prior
 		}
 	}

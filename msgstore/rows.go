@@ -5,31 +5,42 @@ import (
 	"encoding/binary"
 	"errors"
 	"slices"
-	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 )
 
 // What is rare has rows of one kind: a key, and a value that begins with the
-// stamp of the last change. A Tx keeps those that it changes by key, and a
+// stamp of the last change. So have messages that are rewritten. A Tx keeps the
+// rows that it changes in the order of their keys, over what Pebble has, and a
 // commit in progress leaves what it overwrites in inflight, so that nobody reads
 // what isn't durable yet.
 
 // txRow is a row that a Tx changed.
 type txRow struct {
-	key   string
-	prior []byte // the durable value; nil if there was none
+	key   []byte
+	prior []byte // the value when the Tx began; nil if there was none
 	now   []byte // nil if it is deleted
+}
+
+// findRow returns the place of a row in tx.rows, and whether it is there. A Tx
+// has thousands of rows at the most, so inserting into the slice is cheap.
+func (tx *Tx) findRow(key []byte) (int, bool) { return findRow(tx.rows, key) }
+
+func findRow(rows []*txRow, key []byte) (int, bool) {
+	return slices.BinarySearchFunc(rows, key, func(r *txRow, key []byte) int { return bytes.Compare(r.key, key) })
+}
+
+// rowsBetween returns those of rows, which are in the order of their keys, that
+// are in [lower, upper).
+func rowsBetween(rows []*txRow, lower, upper []byte) []*txRow {
+	from, _ := findRow(rows, lower)
+	to, _ := findRow(rows, upper)
+	return rows[from:max(from, to)]
 }
 
 // putRow sets a row that may exist: value comes without its stamp.
 func (tx *Tx) putRow(index uint64, key, value []byte) error {
-	prior, err := tx.rowBefore(key)
-	if err != nil {
-		return err
-	}
-	tx.setRow(key, prior, append(binary.BigEndian.AppendUint64(nil, index), value...))
-	return nil
+	return tx.changeRow(key, append(binary.BigEndian.AppendUint64(nil, index), value...))
 }
 
 // addRow is putRow for a row that is known not to exist.
@@ -38,161 +49,181 @@ func (tx *Tx) addRow(index uint64, key, value []byte) {
 }
 
 // dropRow deletes a row that may exist.
-func (tx *Tx) dropRow(key []byte) error {
-	prior, err := tx.rowBefore(key)
-	if err != nil {
-		return err
+func (tx *Tx) dropRow(key []byte) error { return tx.changeRow(key, nil) }
+
+func (tx *Tx) changeRow(key, now []byte) error {
+	if i, ok := tx.findRow(key); ok {
+		tx.rows[i].now = now
+		return nil
 	}
-	tx.setRow(key, prior, nil)
+	prior, err := tx.s.value(key)
+	if err != nil {
+		return tx.fail(err)
+	}
+	tx.setRow(key, prior, now)
 	return nil
 }
 
+// setRow sets a row whose value before the Tx is prior. The Tx keeps all three.
 func (tx *Tx) setRow(key, prior, now []byte) {
-	if r, ok := tx.rows[string(key)]; ok {
-		r.now = now
+	i, ok := tx.findRow(key)
+	if ok {
+		tx.rows[i].now = now
 		return
 	}
-	r := &txRow{key: string(key), prior: prior, now: now}
-	tx.rows[r.key] = r
-	tx.changedRows = append(tx.changedRows, r)
-}
-
-// rowBefore returns a row's value before the Tx.
-func (tx *Tx) rowBefore(key []byte) (value []byte, err error) {
-	if r, ok := tx.rows[string(key)]; ok {
-		return r.prior, nil
-	}
-	_, err = tx.s.get(key, func(v []byte) error {
-		value = bytes.Clone(v)
-		return nil
-	})
-	return value, tx.failed(err)
+	tx.rows = slices.Insert(tx.rows, i, &txRow{key: key, prior: prior, now: now})
 }
 
 // row returns a row's value as the Tx leaves it, nil if there is none.
 func (tx *Tx) row(key []byte) ([]byte, error) {
-	if r, ok := tx.rows[string(key)]; ok {
-		return r.now, nil
+	if i, ok := tx.findRow(key); ok {
+		return tx.rows[i].now, nil
 	}
-	return tx.rowBefore(key)
+	value, err := tx.s.value(key)
+	return value, tx.failed(err)
 }
 
-// countRows returns how many rows there are in [lower, upper), as the Tx leaves
-// them.
-func (tx *Tx) countRows(lower, upper []byte) (n int, err error) {
-	err = tx.rowsIn(lower, upper, func([]byte) { n++ })
-	return n, err
-}
-
-// rowsIn calls f with the values, without their stamps, of the rows in [lower,
-// upper), as the Tx leaves them, in no order.
-func (tx *Tx) rowsIn(lower, upper []byte, f func(value []byte)) error {
-	err := tx.s.scan(lower, upper, func(key, value []byte) (bool, error) {
-		if _, changed := tx.rows[string(key)]; !changed && len(value) >= stampSize {
-			f(value[stampSize:])
-		}
+// dropRows deletes the rows in [lower, upper).
+func (tx *Tx) dropRows(lower, upper []byte) error {
+	var keys [][]byte
+	err := tx.rowsIn(lower, upper, func(key, _ []byte, _ uint64) (bool, error) {
+		keys = append(keys, bytes.Clone(key))
 		return true, nil
 	})
-	for key, r := range tx.rows {
-		if r.now != nil && key >= string(lower) && key < string(upper) {
-			f(r.now[stampSize:])
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if err := tx.dropRow(key); err != nil {
+			return err
 		}
 	}
-	return tx.failed(err)
+	return nil
 }
 
-// sealRows puts the rows into the batch, in the order of their keys.
+// removeRange deletes [lower, upper) by one record. It goes into the batch ahead
+// of what seal puts there, so what the Tx has set in it is forgotten. Reads of
+// the Tx don't know of it: it is for what nobody asks for any more.
+func (tx *Tx) removeRange(lower, upper []byte) {
+	_ = tx.batch.DeleteRange(lower, upper, nil) // a batch that isn't committed yet takes anything
+	from, _ := tx.findRow(lower)
+	tx.rows = slices.Delete(tx.rows, from, from+len(rowsBetween(tx.rows, lower, upper)))
+}
+
+// sealRows puts the rows into the batch.
 func (tx *Tx) sealRows() {
-	slices.SortFunc(tx.changedRows, func(a, b *txRow) int { return strings.Compare(a.key, b.key) })
-	for _, r := range tx.changedRows {
+	for _, r := range tx.rows {
 		switch {
 		case r.now != nil:
-			_ = tx.batch.Set([]byte(r.key), r.now, nil)
+			_ = tx.batch.Set(r.key, r.now, nil)
 		case r.prior != nil:
-			_ = tx.batch.Delete([]byte(r.key), nil)
+			_ = tx.batch.Delete(r.key, nil)
 		}
 	}
+}
+
+// value returns a clone of the value of key as Pebble shows it, durable or not;
+// nil if there is none.
+func (s *Store) value(key []byte) (value []byte, err error) {
+	_, err = s.get(key, func(v []byte) error {
+		value = bytes.Clone(v)
+		return nil
+	})
+	return value, err
 }
 
 // row returns the durable value of a row, without its stamp, and the stamp. nil:
 // there is none.
-func (s *Store) row(p int, key []byte) (value []byte, stamp uint64, err error) {
-	part := &s.parts[p]
-	for {
-		synced := part.synced.Load()
-		value = nil
-		if _, err := s.get(key, func(v []byte) error {
-			value = bytes.Clone(v)
-			return nil
-		}); err != nil {
-			return nil, 0, err
-		}
-		if value != nil && len(value) < stampSize {
-			return nil, 0, errBadRow
-		}
-		if value == nil || stampOf(value) > synced {
-			if prior, ok := s.inflight.row(string(key)); ok {
-				value = prior
-			} else if value != nil && stampOf(value) > part.synced.Load() {
-				return nil, 0, errBadRow
-			}
-		}
-		if value == nil {
-			return nil, 0, nil
-		}
-		return value[stampSize:], stampOf(value), nil
+func (s *Store) row(key []byte) (value []byte, stamp uint64, err error) {
+	if value, err = s.value(key); err != nil {
+		return nil, 0, err
 	}
+	// After Pebble, which may show what a commit in progress writes: either its
+	// prior is still here, or it is durable. The same goes for rowsIn.
+	if prior, ok := s.inflight.row(key); ok {
+		value = prior
+	}
+	switch {
+	case value == nil:
+		return nil, 0, nil
+	case len(value) < stampSize:
+		return nil, 0, errBadRow
+	}
+	return value[stampSize:], stampOf(value), nil
 }
 
-// rowsIn calls f with the durable rows in [lower, upper) of partition p, in the
-// order of their keys, until it returns false or an error. Key and value, which
-// comes without the stamp, are valid until f returns.
-func (s *Store) rowsIn(p int, lower, upper []byte, f func(key, value []byte, stamp uint64) (bool, error)) (err error) {
+// A rowFunc gets a row's key, its value without the stamp, and the stamp. Both
+// slices are valid until it returns; false ends the iteration.
+type rowFunc = func(key, value []byte, stamp uint64) (bool, error)
+
+// A rowsFunc is a rowsIn: a Store's, of what is durable, or a Tx's.
+type rowsFunc = func(lower, upper []byte, f rowFunc) error
+
+// rowsIn calls f with the durable rows in [lower, upper), which is in one
+// partition, in the order of their keys.
+func (s *Store) rowsIn(lower, upper []byte, f rowFunc) (err error) {
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return readError(err)
 	}
 	defer func() { err = errors.Join(err, closeIter(it)) }()
-	// After the iterator, which may show what a commit in progress writes: either
-	// its priors are still here, or it is durable.
-	priors := s.inflight.rowsIn(string(lower), string(upper))
-	emit := func(key string, value []byte) (bool, error) {
-		if len(value) < stampSize {
-			return false, errBadRow
-		}
-		return f([]byte(key), value[stampSize:], stampOf(value))
+	return mergeRows(it, s.inflight.rowsIn(lower, upper), f)
+}
+
+// rowsIn is Store.rowsIn for the rows as the Tx leaves them. What f changes it
+// doesn't see.
+func (tx *Tx) rowsIn(lower, upper []byte, f rowFunc) (err error) {
+	it, err := tx.s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return tx.fail(readError(err))
 	}
-	more := true
-	before := func(key string) (err error) { // priors of rows that the iterator no longer has
-		for more && err == nil && len(priors) > 0 && (key == "" || priors[0].key < key) {
-			if priors[0].value != nil {
-				more, err = emit(priors[0].key, priors[0].value)
-			}
-			priors = priors[1:]
-		}
-		return err
+	defer func() { err = tx.failed(errors.Join(err, closeIter(it))) }()
+	changed := rowsBetween(tx.rows, lower, upper)
+	over := make([]rowVersion, len(changed))
+	for i, r := range changed {
+		over[i] = rowVersion{r.key, r.now}
 	}
-	for it.First(); it.Valid() && more; it.Next() {
-		key := string(it.Key())
-		if err := before(key); err != nil || !more {
-			return err
+	return mergeRows(it, over, f)
+}
+
+// rowVersion is a row that takes the place of what Pebble shows; without a value
+// it isn't there.
+type rowVersion struct{ key, value []byte }
+
+// mergeRows calls f with what it shows, with the rows of over in the places of
+// theirs.
+func mergeRows(it *pebble.Iterator, over []rowVersion, f rowFunc) error {
+	for valid := it.First(); valid || len(over) > 0; {
+		order := 1 // of the iterator's key and the first of over
+		if valid && len(over) > 0 {
+			order = bytes.Compare(it.Key(), over[0].key)
+		} else if valid {
+			order = -1
 		}
-		value, err := it.ValueAndErr()
-		if err != nil {
-			return readError(err)
+		var r rowVersion
+		if order < 0 {
+			value, err := it.ValueAndErr()
+			if err != nil {
+				return readError(err)
+			}
+			r = rowVersion{it.Key(), value}
+		} else {
+			r, over = over[0], over[1:]
 		}
-		if len(priors) > 0 && priors[0].key == key {
-			value, priors = priors[0].value, priors[1:]
-			if value == nil {
-				continue
+		if r.value != nil {
+			if len(r.value) < stampSize {
+				return errBadRow
+			}
+			if more, err := f(r.key, r.value[stampSize:], stampOf(r.value)); err != nil || !more {
+				return err
 			}
 		}
-		if more, err = emit(key, value); err != nil {
-			return err
+		if order <= 0 {
+			valid = it.Next()
 		}
 	}
 	if err := it.Error(); err != nil {
 		return readError(err)
 	}
-	return before("")
+	return nil
 }

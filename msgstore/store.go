@@ -42,9 +42,9 @@ type Store struct {
 	hashKey hashKey
 	idHash  func([]byte) uint64 // hashKey's
 	ids     *idSource
-	heads   *headCache
-	groups  groupLists
-	decoded groupCache
+	heads   *cache[Head]
+	groups  *cache[groupAt]  // by conversation
+	joined  *cache[[]string] // by user: what Groups returns
 	parts   []partition
 	txs     sync.Pool // of *Tx
 
@@ -173,28 +173,26 @@ func (s *Store) Stats() Stats {
 	total := m.Total()
 	stalledAt := s.events.stalledAt.Load()
 	st := Stats{
-		Commits:        s.counters.commits.Load(),
-		CommittedBytes: s.counters.bytes.Load(),
-
+		Commits:          s.counters.commits.Load(),
+		CommittedBytes:   s.counters.bytes.Load(),
 		CommittedRecords: s.counters.records.Load(),
-
-		Syncs:          s.counters.syncs.Load(),
-		LoggedBytes:    m.WAL.BytesWritten,
-		FlushedBytes:   m.Levels[0].TableBytesFlushed,
-		CompactedBytes: total.TableBytesCompacted,
-		HeadHits:       s.heads.hits.Load(),
-		HeadMisses:     s.heads.misses.Load(),
-		BlockHits:      m.BlockCache.Hits,
-		BlockMisses:    m.BlockCache.Misses,
-		Stalls:         s.events.stalls.Load(),
-		StallTime:      time.Duration(s.events.stallTime.Load()),
-		Stalled:        stalledAt != 0,
-		DiskBytes:      m.DiskSpaceUsage(),
-		FreeBytes:      s.free.Load(),
-		MemTableBytes:  m.MemTable.Size,
-		CompactionDebt: m.Compact.EstimatedDebt,
-		ReadAmp:        m.ReadAmp(),
-		Corruptions:    s.events.corruptions.Load(),
+		Syncs:            s.counters.syncs.Load(),
+		LoggedBytes:      m.WAL.BytesWritten,
+		FlushedBytes:     m.Levels[0].TableBytesFlushed,
+		CompactedBytes:   total.TableBytesCompacted,
+		HeadHits:         s.heads.hits.Load(),
+		HeadMisses:       s.heads.misses.Load(),
+		BlockHits:        m.BlockCache.Hits,
+		BlockMisses:      m.BlockCache.Misses,
+		Stalls:           s.events.stalls.Load(),
+		StallTime:        time.Duration(s.events.stallTime.Load()),
+		Stalled:          stalledAt != 0,
+		DiskBytes:        m.DiskSpaceUsage(),
+		FreeBytes:        s.free.Load(),
+		MemTableBytes:    m.MemTable.Size,
+		CompactionDebt:   m.Compact.EstimatedDebt,
+		ReadAmp:          m.ReadAmp(),
+		Corruptions:      s.events.corruptions.Load(),
 	}
 	if st.Stalled {
 		st.StallTime += time.Since(time.Unix(0, stalledAt))

@@ -21,18 +21,28 @@ func (tx *Tx) Trim(index uint64, conversation string, below uint64) (int, error)
 	if end <= from {
 		return 0, nil
 	}
-	if err := tx.removeOwnRows(index, c, from, end); err != nil {
-		return 0, tx.fail(err)
-	}
 	// The Tx's own messages are not in the batch yet, and seal leaves those out
 	// that are removed.
-	if committed := min(end, c.prior.head.Seq+1); from < committed {
-		if err := tx.removeClientIDs(index, c, from, committed); err != nil {
+	committed := max(from, min(end, c.prior.head.Seq+1))
+	if from < committed {
+		if err := tx.removeClientIDs(c, from, committed); err != nil {
 			return 0, tx.fail(err)
 		}
 		// One range deletion takes less room than a deletion of each message, and
 		// lets Pebble drop whole files.
-		_ = tx.batch.DeleteRange(appendMessageKey(nil, p, c.id, from), appendMessageKey(nil, p, c.id, committed), nil)
+		tx.removeRange(appendMessageKey(nil, p, c.id, from), appendMessageKey(nil, p, c.id, committed))
+	}
+	for seq := committed; seq < end; seq++ {
+		m, err := decodeMessage(c.ownMessage(seq).wire)
+		if err == nil {
+			err = tx.removeRows(c, &m)
+		}
+		if err != nil {
+			return 0, tx.fail(err)
+		}
+	}
+	if c.head.Gone >= from {
+		tx.removeRange(appendSeqKey(nil, p, tableGone, c.id, from), appendSeqKey(nil, p, tableGone, c.id, end))
 	}
 
 	row := c.row
@@ -53,29 +63,24 @@ func (tx *Tx) Trim(index uint64, conversation string, below uint64) (int, error)
 
 // removeClientIDs removes the client message ids of [from, end), all committed,
 // and what else lies apart from the messages and is known only to them.
-func (tx *Tx) removeClientIDs(index uint64, c *txConversation, from, end uint64) error {
+func (tx *Tx) removeClientIDs(c *txConversation, from, end uint64) error {
 	next := from
 	lower, upper := appendMessageKey(nil, c.partition, c.id, from), appendMessageKey(nil, c.partition, c.id, end)
-	err := tx.s.scan(lower, upper, func(key, value []byte) (bool, error) {
-		if keySeq(key, c.id) != next || len(value) < stampSize {
+	err := tx.rowsIn(lower, upper, func(key, wire []byte, stamp uint64) (bool, error) {
+		if keySeq(key, c.id) != next {
 			return false, missing(c.id, next)
 		}
-		m, err := decodeMessage(value[stampSize:])
+		m, err := decodeMessage(wire)
 		if err != nil {
 			return false, err
 		}
-		hash := tx.hash(c.id, string(m.sender), string(m.clientID))
-		tx.key = appendClientIDKey(tx.key[:0], c.partition, hash, stampOf(value))
+		if len(m.clientID) > 0 {
+			hash := tx.hash(c.id, string(m.sender), string(m.clientID))
+			tx.key = appendClientIDKey(tx.key[:0], c.partition, hash, stamp)
+			_ = tx.batch.Delete(tx.key, nil)
+		}
 		next++
-		if err := tx.batch.Delete(tx.key, nil); err != nil {
-			return false, err
-		}
-		if i, changed := tx.rewriteOf[messageID{c.id, next - 1}]; changed {
-			if m, err = decodeMessage(tx.rewrites[i].now[stampSize:]); err != nil {
-				return false, err
-			}
-		}
-		return true, tx.removeRows(index, c, &m)
+		return true, tx.removeRows(c, &m)
 	})
 	if err == nil && next < end {
 		err = missing(c.id, next)
@@ -83,44 +88,27 @@ func (tx *Tx) removeClientIDs(index uint64, c *txConversation, from, end uint64)
 	return err
 }
 
-// removeRows removes the rows that a message has beside it.
-func (tx *Tx) removeRows(index uint64, c *txConversation, m *message) error {
+// removeRows removes the rows that a message has beside it and that don't lie
+// together with those of its neighbours.
+func (tx *Tx) removeRows(c *txConversation, m *message) error {
 	seq := m.head.Seq
-	var keys [][]byte
 	for _, user := range m.mentions {
-		keys = append(keys, appendMentionKey(nil, c.partition, c.id, string(user), seq))
+		if err := tx.dropRow(appendMentionKey(nil, c.partition, c.id, string(user), seq)); err != nil {
+			return err
+		}
 	}
 	if m.mentionAll {
-		keys = append(keys, appendMentionKey(nil, c.partition, c.id, "", seq))
+		if err := tx.dropRow(appendMentionKey(nil, c.partition, c.id, "", seq)); err != nil {
+			return err
+		}
 	}
 	if m.expiresMs != 0 {
-		keys = append(keys, appendExpiryKey(nil, c.partition, m.expiresMs, c.id, seq))
-	}
-	if m.expiresMs != 0 || m.changed {
-		keys = append(keys, appendSeqKey(nil, c.partition, tableGone, c.id, seq))
-	}
-	for _, key := range keys {
-		if err := tx.dropRow(key); err != nil {
+		if err := tx.dropRow(appendExpiryKey(nil, c.partition, m.expiresMs, c.id, seq)); err != nil {
 			return err
 		}
 	}
 	if m.changed {
-		return tx.DropReactions(index, c.id, seq)
-	}
-	return nil
-}
-
-// removeOwnRows is removeRows for the messages of [from, end) that the Tx itself
-// has appended.
-func (tx *Tx) removeOwnRows(index uint64, c *txConversation, from, end uint64) error {
-	for seq := max(from, c.prior.head.Seq+1); seq < end; seq++ {
-		m, err := decodeMessage(c.own(seq))
-		if err != nil {
-			return err
-		}
-		if err := tx.removeRows(index, c, &m); err != nil {
-			return err
-		}
+		tx.removeRange(appendSeqKey(nil, c.partition, tableReaction, c.id, seq), appendSeqKey(nil, c.partition, tableReaction, c.id, seq+1))
 	}
 	return nil
 }

@@ -25,15 +25,12 @@ type Tx struct {
 	appended      []*txConversation // that have messages
 	rewritten     []*txConversation // whose rows will be in the batch
 	members       map[memberID]*txMember
-	changed       []*txMember // whose rows will be
-	rewrites      []txRewrite // of messages that were committed before
-	rewriteOf     map[messageID]int
-	rows          map[string]*txRow
-	changedRows   []*txRow
-	groups        []string      // whose data are
-	parts         []txPartition // by partition
-	touched       []int         // the partitions that have an index
-	key           []byte        // scratch
+	changed       []*txMember        // whose rows will be
+	rows          []*txRow           // that are changed, in the order of their keys
+	groups        map[string]groupAt // whose data are
+	parts         []txPartition      // by partition
+	touched       []int              // the partitions that have an index
+	key           []byte             // scratch
 
 	ids      []ownID        // the client message ids of what was appended
 	idByHash map[uint64]int // in ids, the last one of a hash
@@ -58,20 +55,9 @@ type txConversation struct {
 }
 
 type txMessage struct {
-	stamp uint64
-	wire  []byte
-}
-
-// messageID names a message within the store.
-type messageID struct {
-	conversation string
-	seq          uint64
-}
-
-type txRewrite struct {
-	id    messageID
-	prior []byte // the value that is there, with its stamp
-	now   []byte // and that will be
+	stamp     uint64
+	wire      []byte
+	rewritten bool
 }
 
 type txMember struct {
@@ -92,8 +78,7 @@ func newTx(s *Store) *Tx {
 		s:             s,
 		conversations: make(map[string]*txConversation),
 		members:       make(map[memberID]*txMember),
-		rewriteOf:     make(map[messageID]int),
-		rows:          make(map[string]*txRow),
+		groups:        make(map[string]groupAt),
 		idByHash:      make(map[uint64]int),
 		parts:         make([]txPartition, len(s.parts)),
 	}
@@ -127,11 +112,8 @@ func (tx *Tx) Discard() {
 	tx.appended = emptied(tx.appended)
 	tx.rewritten = emptied(tx.rewritten)
 	tx.changed = emptied(tx.changed)
-	tx.rewrites = emptied(tx.rewrites)
-	clear(tx.rewriteOf)
-	clear(tx.rows)
-	tx.changedRows = emptied(tx.changedRows)
-	tx.groups = emptied(tx.groups)
+	tx.rows = emptied(tx.rows)
+	clear(tx.groups)
 	tx.ids = emptied(tx.ids)
 	tx.lastHash = hashed{}
 	for _, p := range tx.touched {
@@ -214,12 +196,12 @@ func (tx *Tx) existing(what, conversation string) (*txConversation, error) {
 	return c, err
 }
 
-// own returns the encoding of a message that the Tx appended, nil for others.
-func (c *txConversation) own(seq uint64) []byte {
+// ownMessage returns a message that the Tx appended, nil for others.
+func (c *txConversation) ownMessage(seq uint64) *txMessage {
 	if seq <= c.prior.head.Seq {
 		return nil
 	}
-	return c.messages[seq-c.prior.head.Seq-1].wire
+	return &c.messages[seq-c.prior.head.Seq-1]
 }
 
 // Head returns a conversation's head, and whether the conversation exists.
@@ -271,11 +253,13 @@ func (tx *Tx) Message(conversation string, seq uint64) ([]byte, error) {
 	if seq < c.head.MinSeq || seq > c.head.Seq {
 		return nil, tx.fail(fmt.Errorf("msgstore: message: %q has seqs %d to %d, not %d", conversation, c.head.MinSeq, c.head.Seq, seq))
 	}
-	if wire := c.own(seq); wire != nil {
-		return bytes.Clone(wire), nil
+	if own := c.ownMessage(seq); own != nil {
+		return bytes.Clone(own.wire), nil
 	}
-	if i, ok := tx.rewriteOf[messageID{conversation, seq}]; ok {
-		return bytes.Clone(tx.rewrites[i].now[stampSize:]), nil
+	if len(tx.rows) > 0 {
+		if i, ok := tx.findRow(appendMessageKey(nil, c.partition, conversation, seq)); ok {
+			return bytes.Clone(tx.rows[i].now[stampSize:]), nil
+		}
 	}
 	wire, found, err := tx.s.message(conversation, seq)
 	if err == nil && !found {
@@ -318,7 +302,7 @@ func (tx *Tx) Append(index uint64, m *pb.Message, wire []byte) error {
 	if len(c.messages) == 0 {
 		tx.appended = append(tx.appended, c)
 	}
-	c.messages = append(c.messages, txMessage{index, wire})
+	c.messages = append(c.messages, txMessage{stamp: index, wire: wire})
 	c.changed = true
 	c.head = Head{
 		Seq: m.Seq, ID: m.Id, TimeMs: m.TimeMs, Count: m.Count, Sender: m.Sender, SenderCount: m.SenderCount,

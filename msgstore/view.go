@@ -133,7 +133,7 @@ func (v *View) Message(conversation string, seq uint64) ([]byte, bool, error) {
 	case stampOf(value) > v.s.parts[p].synced.Load():
 		return v.s.Message(conversation, seq)
 	}
-	return bytes.Clone(v.s.durableWire(conversation, seq, value)), true, nil
+	return bytes.Clone(v.s.durableWire(v.lower, value)), true, nil
 }
 
 // Member is Store.Member, as of the view or later.
