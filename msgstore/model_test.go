@@ -1,6 +1,7 @@
 package msgstore
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -19,6 +20,7 @@ import (
 // model is what a store should hold.
 type model struct {
 	conversations map[string]*modelConversation
+	rows          modelRows
 	applied       []uint64
 }
 
@@ -27,6 +29,8 @@ type modelConversation struct {
 	messages []modelMessage // all that ever were, from seq 1
 	min      uint64
 	members  map[string]Member
+	// Of Head.
+	mentioned, gone uint64
 }
 
 type modelMessage struct {
@@ -36,11 +40,11 @@ type modelMessage struct {
 }
 
 func newModel(partitions int) *model {
-	return &model{conversations: make(map[string]*modelConversation), applied: make([]uint64, partitions)}
+	return &model{conversations: make(map[string]*modelConversation), rows: make(modelRows), applied: make([]uint64, partitions)}
 }
 
 func (m *model) clone() *model {
-	c := &model{conversations: make(map[string]*modelConversation), applied: slices.Clone(m.applied)}
+	c := &model{conversations: make(map[string]*modelConversation), rows: maps.Clone(m.rows), applied: slices.Clone(m.applied)}
 	for id, conv := range m.conversations {
 		cc := *conv
 		cc.messages = slices.Clone(conv.messages)
@@ -51,12 +55,13 @@ func (m *model) clone() *model {
 }
 
 func (c *modelConversation) head() Head {
-	h := Head{MinSeq: c.min, Stamp: c.created}
+	h := Head{MinSeq: c.min, Stamp: c.created, Mentioned: c.mentioned, Gone: c.gone}
 	if n := len(c.messages); n > 0 {
 		last := c.messages[n-1]
 		h = Head{
 			Seq: last.m.Seq, ID: last.m.Id, TimeMs: last.m.TimeMs, Count: last.m.Count, Sender: last.m.Sender,
-			SenderCount: last.m.SenderCount, MinSeq: c.min, Stamp: last.stamp, Shown: last.m.Seq,
+			SenderCount: last.m.SenderCount, MinSeq: c.min, Stamp: last.stamp,
+			Shown: cmp.Or(last.m.ShownSeq, last.m.Seq), Mentioned: c.mentioned, Gone: c.gone,
 		}
 	}
 	return h
@@ -132,6 +137,14 @@ func drawPair(t *rapid.T) (from, to, conversation string) {
 	return from, to, protocol.DirectID(from, to)
 }
 
+func drawConversation(t *rapid.T) string {
+	_, _, id := drawPair(t)
+	if rapid.Bool().Draw(t, "group") {
+		id = rapid.SampledFrom(modelGroups).Draw(t, "conversation")
+	}
+	return id
+}
+
 func (m *machine) Send(t *rapid.T) {
 	from, to, id := drawPair(t)
 	client := fmt.Sprintf("client%d", rapid.IntRange(1, 30).Draw(t, "client"))
@@ -186,7 +199,7 @@ func (m *machine) Mark(t *rapid.T) {
 	m.begin()
 	row, found, err := m.tx.Member(user, id)
 	c := m.pending.conversations[id]
-	if err != nil || found != (c != nil) || found && row != c.members[user] {
+	if err != nil || found != (c != nil) || found && !sameMember(row, c.members[user]) {
 		t.Fatalf("Member(%s, %s) = %+v, %v, %v", user, id, row, found, err)
 	}
 	if !found {
@@ -204,7 +217,7 @@ func (m *machine) Mark(t *rapid.T) {
 }
 
 func (m *machine) Trim(t *rapid.T) {
-	_, _, id := drawPair(t)
+	id := drawConversation(t)
 	m.begin()
 	c := m.pending.conversations[id]
 	if c == nil {
@@ -221,6 +234,21 @@ func (m *machine) Trim(t *rapid.T) {
 		t.Fatalf("Trim(%s, %d) = %d; want %d", id, below, n, min-c.min)
 	}
 	c.min = min
+	m.pending.trimRows(id, min)
+}
+
+// Rows runs some commands about rows.
+func (m *machine) Rows(t *rapid.T) {
+	m.begin()
+	r := &rowCommands{
+		tx: m.tx, m: m.pending, next: m.next, id: m.s.NextID, now: m.now,
+		rnd: rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "rows"), 0)),
+	}
+	for range rapid.IntRange(1, 8).Draw(t, "rows commands") {
+		if err := r.run(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func (m *machine) Nothing(t *rapid.T) {
@@ -281,7 +309,7 @@ func (m *machine) Reopen(t *rapid.T) {
 
 // Read reads a part of a conversation.
 func (m *machine) Read(t *rapid.T) {
-	_, _, id := drawPair(t)
+	id := drawConversation(t)
 	c := m.committed.conversations[id]
 	var (
 		from     = rapid.Uint64Range(0, 40).Draw(t, "from")
@@ -382,6 +410,9 @@ func (m *model) compare(s *Store) error {
 	if err := m.compareClientIDs(s); err != nil {
 		return err
 	}
+	if err := m.compareRows(s); err != nil {
+		return err
+	}
 	return m.compareLists(s)
 }
 
@@ -390,6 +421,9 @@ func (m *model) compareClientIDs(s *Store) error {
 	want := make(map[string]uint64)
 	for id, c := range m.conversations {
 		for _, msg := range c.messages[c.min-1:] {
+			if msg.m.ClientId == "" {
+				continue
+			}
 			hash, _ := s.hashClientID(nil, id, msg.m.Sender, msg.m.ClientId)
 			want[string(appendClientIDKey(nil, s.PartitionOf(id), hash, msg.stamp))] = msg.m.Seq
 		}
@@ -432,17 +466,23 @@ func (c *modelConversation) compare(s *Store, id string) error {
 	}
 	newest := c.head().Stamp
 	for _, row := range c.members {
-		newest = max(newest, row.Stamp)
+		if protocol.KindOf(id) != protocol.Group {
+			newest = max(newest, row.Stamp)
+		}
 	}
 	since := rand.Uint64N(newest)
 	if !s.ChangedSince(s.PartitionOf(id), id, since) || !s.ChangedSince(s.PartitionOf(id), id, newest-1) {
 		return fmt.Errorf("unchanged since %d or %d; it changed at %d", since, newest-1, newest)
 	}
 	for user, want := range c.members {
+		if protocol.KindOf(id) == protocol.Group {
+			newest = want.Stamp
+			since = rand.Uint64N(newest)
+		}
 		if !s.ChangedSince(s.PartitionOf(id), user, since) {
 			return fmt.Errorf("unchanged for %s since %d; it changed at %d", user, since, newest)
 		}
-		if got, found, err := s.Member(user, id); err != nil || !found || got != want {
+		if got, found, err := s.Member(user, id); err != nil || !found || !sameMember(got, want) {
 			return fmt.Errorf("member %s: %+v, %v, %w; want %+v", user, got, found, err, want)
 		}
 	}
@@ -467,11 +507,11 @@ func (c *modelConversation) compareView(s *Store, id string) (err error) {
 			return fmt.Errorf("newest %+v, %v, %w; want %+v", h, exists, err, c.head())
 		}
 		wire, found, err := v.Message(id, h.Seq)
-		if err != nil || found != (h.Seq >= c.min) || found && string(wire) != string(c.messages[h.Seq-1].wire) {
+		if err != nil || found != (h.Seq >= c.min && h.Seq > 0) || found && string(wire) != string(c.messages[h.Seq-1].wire) {
 			return fmt.Errorf("message %d in a view: %x, %v, %w", h.Seq, wire, found, err)
 		}
 		for user, want := range c.members {
-			if got, found, err := v.Member(user, id); err != nil || !found || got != want {
+			if got, found, err := v.Member(user, id); err != nil || !found || !sameMember(got, want) {
 				return fmt.Errorf("member %s in a view: %+v, %v, %w; want %+v", user, got, found, err, want)
 			}
 		}
@@ -515,7 +555,7 @@ func (m *model) compareLists(s *Store) error {
 			rows[id] = row
 			return nil
 		})
-		if err != nil || !maps.Equal(rows, memberships[user]) {
+		if err != nil || !maps.EqualFunc(rows, memberships[user], sameMember) {
 			return fmt.Errorf("memberships of %s: %v, %w; want %v", user, rows, err, memberships[user])
 		}
 	}
@@ -543,7 +583,7 @@ func TestModel(t *testing.T) {
 		rt.Repeat(map[string]func(*rapid.T){
 			"send": m.Send, "send more": m.Send, "mark": m.Mark, "trim": m.Trim, "nothing": m.Nothing,
 			"commit": m.Commit, "discard": m.Discard, "flush": m.Flush, "forget": m.Forget, "compact": m.Compact, "reopen": m.Reopen,
-			"read": m.Read, "at": m.At, "": m.Check,
+			"rows": m.Rows, "more rows": m.Rows, "read": m.Read, "at": m.At, "": m.Check,
 		})
 	})
 }

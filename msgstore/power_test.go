@@ -69,7 +69,14 @@ func (pt *powerTest) write(t *testing.T, s *Store, n int, rnd *rand.Rand) {
 func (pt *powerTest) command(t *testing.T, w *writer, m *model, from, to string, rnd *rand.Rand) {
 	id := protocol.DirectID(from, to)
 	c := m.conversations[id]
-	switch x := rnd.IntN(10); {
+	if rnd.IntN(20) == 0 {
+		pt.trim(t, w, m, modelGroups[rnd.IntN(len(modelGroups))], rnd)
+		return
+	}
+	switch x := rnd.IntN(16); {
+	case x >= 10:
+		rows := &rowCommands{tx: w.begin(), m: m, next: w.next, id: w.s.NextID, now: w.now, rnd: rnd}
+		check(t, rows.run())
 	case c == nil || x < 7:
 		client := fmt.Sprintf("%d-%d", w.now, rnd.IntN(1000))
 		msg, err := w.send(from, to, client, string(make([]byte, rnd.IntN(2000))))
@@ -89,9 +96,17 @@ func (pt *powerTest) command(t *testing.T, w *writer, m *model, from, to string,
 		check(t, w.begin().PutMember(row.Stamp, from, id, row))
 		c.members[from] = row
 	default:
-		n, err := w.begin().Trim(w.next(id), id, c.min+1+uint64(rnd.IntN(3)))
+		pt.trim(t, w, m, id, rnd)
+	}
+}
+
+// trim removes a few messages of a conversation, if there are any.
+func (pt *powerTest) trim(t *testing.T, w *writer, m *model, id string, rnd *rand.Rand) {
+	if c := m.conversations[id]; c != nil {
+		n, err := w.begin().Trim(w.next(id), id, c.min+1+rnd.Uint64N(3))
 		check(t, err)
 		c.min += uint64(n)
+		m.trimRows(id, c.min)
 	}
 }
 
