@@ -1,0 +1,418 @@
+package msgstore
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/godwit-im/godwit/protocol"
+	"github.com/godwit-im/godwit/protocol/pb"
+)
+
+const testGroup = "g:ann:1"
+
+// standing puts a user's standing in the test group.
+func (w *writer) standing(user string, standing pb.Standing) error {
+	return w.begin().PutMember(w.next(testGroup), user, testGroup, Member{Membership: &pb.Membership{Standing: standing}})
+}
+
+// say appends a message of ann's to the test group.
+func (w *writer) say(m *pb.Message) (*pb.Message, error) {
+	tx := w.begin()
+	h, _, err := tx.Head(testGroup)
+	if err != nil {
+		return nil, err
+	}
+	w.now++
+	m.Conversation, m.Seq, m.Id, m.Sender, m.TimeMs, m.Count = testGroup, h.Seq+1, w.id(), "ann", w.now, h.Count+1
+	m.ClientId = fmt.Sprint("say", m.Seq)
+	return m, tx.Append(w.next(testGroup), m, encode(m))
+}
+
+// everything is what readers can see of the test group and what is beside it, by
+// what they call.
+func everything(t *testing.T, s *Store) map[string]string {
+	t.Helper()
+	got := make(map[string]string)
+	put := func(what string, v any, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		got[what] = fmt.Sprint(v)
+	}
+	body := func(wire []byte) string {
+		var m pb.Message
+		check(t, proto.Unmarshal(wire, &m))
+		return fmt.Sprint(m.Seq, string(m.Body), m.ChangedSeq)
+	}
+	wire, _, err := s.Message(testGroup, 1)
+	put("Message", body(wire), err)
+	for _, backward := range []bool{false, true} {
+		r, err := s.Range(testGroup, 0, 0, backward, 10, 1<<20, nil)
+		var all []string
+		for _, m := range pulled(t, r) {
+			all = append(all, fmt.Sprint(m.Seq, string(m.Body), m.ChangedSeq))
+		}
+		put(fmt.Sprint("Range, backward: ", backward), all, err)
+	}
+	v := s.View()
+	wire, _, err = v.Message(testGroup, 1)
+	put("View.Message", body(wire), err)
+	h, _, err := v.Newest(testGroup)
+	if err == nil {
+		h, err = v.Complete(testGroup, h)
+	}
+	put("View's head", h, err)
+	check(t, v.Close())
+	h, _, err = s.Head(testGroup)
+	put("Head", h, err)
+	g, stamp, _, err := s.GroupAt(testGroup)
+	put("GroupAt", fmt.Sprint(g.GetName(), stamp), err)
+	for _, requests := range []bool{false, true} {
+		var users []string
+		_, err = s.GroupMembers(testGroup, requests, "", 10, func(user string, m Member) error {
+			users = append(users, fmt.Sprint(user, m.Stamp))
+			return nil
+		})
+		put(fmt.Sprint("GroupMembers, requests: ", requests), users, err)
+	}
+	groups, err := s.Groups("carol")
+	put("Groups of who joins", groups, err)
+	groups, err = s.Groups("bob")
+	put("Groups of who leaves", groups, err)
+	n, err := s.FirstMention("bob", testGroup, 0)
+	put("FirstMention", n, err)
+	n, err = s.FirstMention("carol", testGroup, 0)
+	put("FirstMention of all", n, err)
+	n, err = s.GoneBetween(testGroup, "", 0, 10)
+	put("GoneBetween", n, err)
+	for _, key := range []string{"taken back", "given", "changes hands"} {
+		users, _, err := s.Reactors(testGroup, 2, key, "", 10)
+		put("Reactors: "+key, users, err)
+	}
+	seqs, err := s.DeletedSince("bob", testGroup, 0)
+	put("DeletedSince", seqs, err)
+	p := s.PartitionOf(testGroup)
+	var due, followUps []string
+	check(t, s.Expired(p, 1000, 10, func(_ string, seq uint64, ms int64) error {
+		due = append(due, fmt.Sprint(seq, ms))
+		return nil
+	}))
+	put("Expired", due, nil)
+	check(t, s.FollowUps(p, func(_ string, _ uint64, n int, conversation string, notice []byte) error {
+		followUps = append(followUps, fmt.Sprint(n, conversation, string(notice)))
+		return nil
+	}))
+	put("FollowUps", followUps, nil)
+	seen, err := s.Seen(testGroup, "ann")
+	put("Seen", seen, err)
+	var contacts []string
+	_, err = s.Contacts("ann", "", 10, func(peer string, m Member) error {
+		contacts = append(contacts, fmt.Sprint(peer, m.Membership.Remark))
+		return nil
+	})
+	put("Contacts", contacts, err)
+	return got
+}
+
+// fillGroup makes what changeGroup changes.
+func fillGroup(t *testing.T, w *writer) {
+	t.Helper()
+	tx := w.begin()
+	check(t, tx.Create(w.next(testGroup), testGroup))
+	check(t, errors.Join(w.standing("ann", pb.Standing_STANDING_ACTIVE), w.standing("bob", pb.Standing_STANDING_ACTIVE)))
+	check(t, w.standing("carol", pb.Standing_STANDING_REQUESTED))
+	for _, m := range []*pb.Message{{Mentions: []string{"bob"}}, {MentionAll: true}, {}} {
+		m.Body = []byte("as it was sent")
+		_, err := w.say(m)
+		check(t, err)
+	}
+	next := func() uint64 { return w.next(testGroup) }
+	check(t, errors.Join(
+		tx.PutGroup(next(), &pb.Group{Conversation: testGroup, Name: "old"}),
+		tx.PutMentions(next(), testGroup, 1, []string{"bob"}, false),
+		tx.PutMentions(next(), testGroup, 2, nil, true),
+		tx.PutReaction(next(), testGroup, 2, "taken back", "ann", true),
+		tx.PutReaction(next(), testGroup, 2, "changes hands", "bob", true),
+		tx.PutExpiry(next(), testGroup, 3, 500),
+		tx.PutFollowUp(next(), testGroup, 0, "s:bob", []byte("first")),
+		tx.PutSeen(next(), testGroup, "ann", 100),
+	))
+	_, err := tx.PutDeleted(next(), "bob", testGroup, []uint64{1})
+	check(t, err)
+	id := protocol.DirectID("ann", "bob")
+	check(t, tx.Create(w.next(id), id, "ann", "bob"))
+	check(t, tx.PutMember(w.next(id), "ann", id, Member{Membership: &pb.Membership{Remark: "old"}}))
+}
+
+// changeGroup changes all that everything shows.
+func changeGroup(t *testing.T, w *writer) {
+	t.Helper()
+	tx := w.begin()
+	wire, err := tx.Message(testGroup, 1)
+	check(t, err)
+	m := new(pb.Message)
+	check(t, proto.Unmarshal(wire, m))
+	_, err = w.say(&pb.Message{Kind: pb.Kind_KIND_EDIT})
+	check(t, err)
+	m.Body, m.ChangedSeq = []byte("as it is now"), 4
+	next := func() uint64 { return w.next(testGroup) }
+	followUp := uint64(0)
+	check(t, w.s.FollowUps(w.s.PartitionOf(testGroup), func(_ string, index uint64, _ int, _ string, _ []byte) error {
+		followUp = index
+		return nil
+	}))
+	check(t, errors.Join(
+		tx.Rewrite(next(), m, encode(m)),
+		tx.DropMentions(next(), testGroup, 1, []string{"bob"}, false),
+		tx.DropMentions(next(), testGroup, 2, nil, true),
+		tx.PutGone(next(), testGroup, 1, "ann", true),
+		tx.PutGroup(next(), &pb.Group{Conversation: testGroup, Name: "new"}),
+		w.standing("bob", pb.Standing_STANDING_LEFT),
+		w.standing("carol", pb.Standing_STANDING_ACTIVE),
+		tx.PutReaction(next(), testGroup, 2, "taken back", "ann", false),
+		tx.PutReaction(next(), testGroup, 2, "given", "ann", true),
+		tx.PutReaction(next(), testGroup, 2, "changes hands", "bob", false),
+		tx.PutReaction(next(), testGroup, 2, "changes hands", "carol", true),
+		tx.DropDeleted(next(), "bob", testGroup, 1),
+		tx.DropExpiry(next(), testGroup, 3, 500),
+		tx.PutExpiry(next(), testGroup, 2, 600),
+		tx.DropFollowUp(next(), testGroup, followUp, 0),
+		tx.PutFollowUp(next(), testGroup, 1, "s:carol", []byte("second")),
+		tx.PutSeen(next(), testGroup, "ann", 200),
+	))
+	_, err = tx.PutDeleted(next(), "bob", testGroup, []uint64{2})
+	check(t, err)
+	id := protocol.DirectID("ann", "bob")
+	check(t, tx.PutMember(w.next(id), "ann", id, Member{Membership: &pb.Membership{Remark: "new"}}))
+}
+
+// forgetAll empties the caches.
+func (s *Store) forgetAll() {
+	s.heads = newHeadCache(64)
+	s.groups = newCache[groupAt](64, nil)
+	s.joined = newCache[[]string](64, nil)
+}
+
+// What a commit in progress changes, adds and deletes is seen as it was before,
+// in all that can be read, until the sync has ended: messages that are rewritten,
+// rows, lists and what is counted by them.
+func TestReadersSeeOnlyDurableRows(t *testing.T) {
+	for _, cached := range []bool{true, false} {
+		t.Run(fmt.Sprint("cached: ", cached), func(t *testing.T) {
+			g := &gate{waiting: make(chan struct{}, 10), open: make(chan struct{})}
+			s := open(t, memOptions(t, onLogSync(vfs.NewMem(), g.pass)))
+			defer closeStore(t, s)
+			defer g.release()
+			w := newWriter(s)
+			fillGroup(t, w)
+			check(t, w.commit())
+			before := everything(t, s)
+			changeGroup(t, w)
+
+			g.shut.Store(true)
+			committed := make(chan error, 1)
+			go func() { committed <- w.commit() }()
+			<-g.waiting
+			eventually(t, "Pebble shows the batch", func() bool {
+				value, err := s.value(appendMessageKey(nil, s.PartitionOf(testGroup), testGroup, 1))
+				return err == nil && isRewritten(value)
+			})
+			for range 2 {
+				if !cached {
+					s.forgetAll()
+				}
+				for what, got := range everything(t, s) {
+					if got != before[what] {
+						t.Errorf("%s is %s before the sync has ended; was %s", what, got, before[what])
+					}
+				}
+			}
+			g.release()
+			check(t, <-committed)
+			for range 2 {
+				after := everything(t, s)
+				for _, what := range slices.Sorted(maps.Keys(after)) {
+					if after[what] == before[what] {
+						t.Errorf("%s is still %s", what, after[what])
+					}
+				}
+				s.forgetAll()
+			}
+			for p, rows := range s.inflight.rows {
+				if rows != nil {
+					t.Errorf("still in flight in partition %d: %v", p, rows)
+				}
+			}
+		})
+	}
+}
+
+// Readers who saw a state of a row, of a rewritten message or of a list never see
+// an older one afterwards, whatever falls together; and who reads Applied first
+// finds what was applied.
+func TestRowsDontGoBack(t *testing.T) {
+	opts := memOptions(t, vfs.NewMem())
+	opts.Partitions = 1
+	s := open(t, opts)
+	defer closeStore(t, s)
+	w := newWriter(s)
+	tx := w.begin()
+	check(t, tx.Create(w.next(testGroup), testGroup))
+	m, err := w.say(&pb.Message{})
+	check(t, err)
+	round := func(n uint64) {
+		tx := w.begin()
+		m.ChangedSeq = n
+		m.Body = make([]byte, n%100)
+		check(t, errors.Join(
+			tx.Rewrite(w.next(testGroup), m, encode(m)),
+			tx.PutSeen(w.next(testGroup), testGroup, "ann", int64(n)),
+			tx.PutGroup(w.next(testGroup), &pb.Group{Conversation: testGroup, Version: n}),
+			// One is there, always: the row of the round.
+			tx.PutReaction(w.next(testGroup), testGroup, 1, "round", fmt.Sprintf("%06d", n-1), false),
+			tx.PutReaction(w.next(testGroup), testGroup, 1, "round", fmt.Sprintf("%06d", n), true),
+			w.commit(),
+		))
+	}
+	round(1)
+	first := s.Applied(0)
+	round(2)
+	perRound := s.Applied(0) - first
+
+	var stop atomic.Bool
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() {
+			newest := make(map[string]uint64)
+			for !stop.Load() {
+				want := (s.Applied(0)-first)/perRound + 1
+				if err := readRounds(s, want, newest); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for n := uint64(3); n < 400; n++ {
+		round(n)
+	}
+	stop.Store(true)
+	readers.Wait()
+}
+
+// readRounds reads what every round changes, and returns an error if anything is
+// of a round before want or of one before what newest has.
+func readRounds(s *Store, want uint64, newest map[string]uint64) error {
+	got := make(map[string]uint64)
+	wire, _, err := s.Message(testGroup, 1)
+	if err != nil {
+		return err
+	}
+	var m pb.Message
+	if err := proto.Unmarshal(wire, &m); err != nil {
+		return err
+	}
+	got["message"] = m.ChangedSeq
+	r, err := s.Range(testGroup, 1, 1, false, 1, 1<<20, nil)
+	if err != nil || r.N != 1 {
+		return fmt.Errorf("%d messages, %w", r.N, err)
+	}
+	var page pb.Pulled
+	if err := proto.Unmarshal(r.Encoded, &page); err != nil {
+		return err
+	}
+	got["range"] = page.Messages[0].ChangedSeq
+	seen, err := s.Seen(testGroup, "ann")
+	if err != nil {
+		return err
+	}
+	got["seen"] = uint64(seen)
+	g, _, err := s.Group(testGroup)
+	if err != nil {
+		return err
+	}
+	got["group"] = g.GetVersion()
+	users, _, err := s.Reactors(testGroup, 1, "round", "", 10)
+	if err != nil || len(users) == 0 {
+		return fmt.Errorf("reactors %v, %w", users, err)
+	}
+	for _, user := range users {
+		n, err := strconv.ParseUint(user, 10, 64)
+		if err != nil || n < want {
+			return fmt.Errorf("%s reacted, %w, when %d was applied", user, err, want)
+		}
+		got["reactors"] = n
+	}
+	for what, n := range got {
+		if n < want || n < newest[what] {
+			return fmt.Errorf("the %s is of round %d; %d was applied, and %d seen", what, n, want, newest[what])
+		}
+		newest[what] = n
+	}
+	return nil
+}
+
+// A user's groups are those that the commits before left, and never fewer than
+// somebody saw, whether they are in the cache, looked up or evicted meanwhile.
+func TestGroupsKeepUp(t *testing.T) {
+	opts := memOptions(t, vfs.NewMem())
+	opts.Partitions = 2
+	s := open(t, opts)
+	defer closeStore(t, s)
+	s.joined = newCache[[]string](1, nil)
+	// Two writers add to one user's groups, each in a partition of its own.
+	var ids [2][]string
+	for n := 0; len(ids[0]) < 200 || len(ids[1]) < 200; n++ {
+		id := protocol.GroupID("ann", fmt.Sprint(n))
+		ids[s.PartitionOf(id)] = append(ids[s.PartitionOf(id)], id)
+	}
+	var writers, readers sync.WaitGroup
+	for p := range ids {
+		writers.Go(func() {
+			for i, id := range ids[p][:200] {
+				tx := s.Begin()
+				index := uint64(i + 1)
+				member := Member{Membership: &pb.Membership{Standing: pb.Standing_STANDING_ACTIVE}}
+				if err := errors.Join(tx.Create(index, id), tx.PutMember(index, "ann", id, member), tx.Commit()); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	var stop atomic.Bool
+	for i := range 4 {
+		readers.Go(func() {
+			most := 0
+			for !stop.Load() {
+				want := int(s.Applied(0) + s.Applied(1))
+				list, err := s.Groups("ann")
+				if err != nil || len(list) < want || len(list) < most || !slices.IsSorted(list) {
+					t.Errorf("in %d groups, %v, when %d were applied and %d seen", len(list), err, want, most)
+					return
+				}
+				if most = len(list); i == 0 {
+					if _, err := s.Groups("bob"); err != nil { // which evicts ann's
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	writers.Wait()
+	stop.Store(true)
+	readers.Wait()
+	if list, err := s.Groups("ann"); err != nil || len(list) != 400 {
+		t.Errorf("in %d groups, %v, at the end", len(list), err)
+	}
+}
