@@ -85,7 +85,7 @@ func applyContact(tx *msgstore.Tx, index uint64, cmd *Command, effects []Effect)
 	}
 	c := contact{cmd: cmd, peer: peer, mine: ownMembership(mine), theirs: ownMembership(theirs)}
 	if refusal := c.act(); refusal != nil {
-		return Result{Err: refusal}, effects, nil
+		return Result{Err: refusal}, effects, err
 	}
 	if c.full(cmd.User, mine.Membership, c.mine) || c.full(peer, theirs.Membership, c.theirs) {
 		return Result{Err: errTooManyContacts}, effects, nil

@@ -16,6 +16,11 @@
 // replicated Log orders the commands elsewhere and applies them with the same
 // Apply.
 //
+// What a command wants said in another conversation, it can't say itself: that
+// one may be in another partition. It leaves a follow-up in its own partition, in
+// the same transaction, and the log submits the notice later as a command of its
+// own (see relay.go).
+//
 // What a caller may rely on:
 //
 //  1. Submit never blocks and touches no disk, so an event loop may call it.
