@@ -82,6 +82,8 @@ func warm(store *msgstore.Store, c *Command) {
 		_, _, _ = store.Message(c.Conversation, c.Target)
 	case c.Op == OpExpire:
 		_, _, _ = store.Message(c.Conversation, c.Seq)
+	case c.Op == OpContact:
+		_, _, _ = store.Member(c.Contact.User, c.Conversation)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"google.golang.org/protobuf/proto"
@@ -214,4 +215,28 @@ func TestFollowUpsInALogThatFails(t *testing.T) {
 	if n := waitingIn(t, store); n != 1 {
 		t.Errorf("%d follow-ups wait, want the one for the next start", n)
 	}
+}
+
+// BenchmarkFollowUps has users ask each other to be contacts, on a real disk with
+// synced commits, until all notices are where they belong.
+func BenchmarkFollowUps(b *testing.B) {
+	o := msgstore.DefaultOptions()
+	o.Dir = b.TempDir()
+	o.MinFree = 0
+	o.Logger = discard
+	store := openStore(b, o)
+	cfg := DefaultConfig()
+	cfg.Logger = discard
+	e, err := NewEmbedded(cfg, store, sinkFunc(func([]Outcome) {}))
+	if err != nil {
+		b.Fatal(err)
+	}
+	began := time.Now()
+	b.ResetTimer()
+	for i := range b.N {
+		submit(b, e, contactRequest(fmt.Sprintf("u%d", i), fmt.Sprintf("v%d", i%1000)))
+	}
+	closeLog(b, e)
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/time.Since(began).Seconds(), "notices/s")
 }
