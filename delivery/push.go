@@ -136,7 +136,7 @@ func (d *Delivery) receipt(b *batch, e *effect) {
 	if e.Group {
 		d.tell(b, &news{
 			conversation: e.Conversation, origin: e.asked, index: e.index,
-			frames: receiptFrame(e.Effect, false), user: e.User, own: receiptFrame(e.Effect, true),
+			frames: receiptFrame(e.Effect, false), user: e.User,
 		})
 		return
 	}

@@ -149,7 +149,7 @@ func TestBacklog(t *testing.T) {
 	}
 	missed := n.Delivery.Stats().Missed
 	n.Deliver([]chat.Outcome{{Proposal: &chat.Proposal{}, Index: club.applied, Effects: []chat.Effect{
-		{Kind: chat.EffectReceipt, Conversation: club.conversation, Group: true, User: all[0][0].User, ReadSeq: 1},
+		{Kind: chat.EffectReceipt, Conversation: club.conversation, Group: true, User: "somebody", ReadSeq: 1},
 	}}})
 	last := club.applied
 	for loops.step() {
@@ -278,16 +278,26 @@ func TestGroupReceipt(t *testing.T) {
 			}
 			n.Deliver([]chat.Outcome{{
 				Proposal: &chat.Proposal{Origin: ann.Session, Command: chat.Command{Op: chat.OpMark}}, Index: 1,
-				Effects: []chat.Effect{{
-					Kind: chat.EffectReceipt, Conversation: club.conversation, Group: true,
-					User: ann.User, ReadSeq: 4, DeliveredSeq: 5, Unread: 6,
-				}},
+				Effects: []chat.Effect{
+					{
+						Kind: chat.EffectReceipt, Conversation: club.conversation, Users: []string{ann.User},
+						User: ann.User, ReadSeq: 4, DeliveredSeq: 5, Unread: 6,
+					},
+					{
+						Kind: chat.EffectReceipt, Conversation: club.conversation, Group: true,
+						User: ann.User, ReadSeq: 4, DeliveredSeq: 5,
+					},
+				},
 			}})
 			for loops.step() {
 			}
 			for c, unread := range map[*client]uint64{bob: 0, tablet: 6} {
+				frames := c.wire.take()
+				if len(frames) != 1 {
+					t.Fatalf("%s was told %v, want one RECEIPT", c.User, frames)
+				}
 				m := &pb.Receipt{}
-				decode(t, c.wire.take()[0], protocol.TypeReceipt, m)
+				decode(t, frames[0], protocol.TypeReceipt, m)
 				if m.User != ann.User || m.ReadSeq != 4 || m.DeliveredSeq != 5 || m.Unread != unread {
 					t.Errorf("%s was told %v", c.User, m)
 				}

@@ -16,9 +16,9 @@ type news struct {
 	seq          uint64           // of the last of the messages; 0 = it is a receipt
 	messages     int
 	frames       []byte
-	// Of a receipt: whose cursors, and what that user's own sessions are told.
+	// user, of a receipt, is whose cursors they are: their own sessions aren't told,
+	// for they are told more, by an effect of their own.
 	user string
-	own  []byte
 }
 
 // receipts is how many receipts n is.
@@ -32,12 +32,10 @@ func (n *news) receipts() int {
 // tell tells one session, if it is to be told.
 func (n *news) tell(s *seat) bool {
 	switch {
-	case s.session == n.origin || n.index < s.from:
+	case s.session == n.origin || n.index < s.from || s.session.User == n.user:
 		return false
 	case n.seq > 0:
 		s.session.PushMessage(n.conversation, n.seq, n.frames)
-	case s.session.User == n.user:
-		s.session.PushReceipt(n.conversation, n.own)
 	default:
 		s.session.PushReceipt(n.conversation, n.frames)
 	}
@@ -86,7 +84,7 @@ func (s *stream) busy() bool { return len(s.waiting) > 0 || s.missed != nil }
 // add takes n on, or notes that it is missed, and returns what it has charged.
 // The seats are charged where they are not those of the news before.
 func (s *stream) add(n *news, seats []*seat, room int) (charged int) {
-	charged = newsOverhead + len(n.frames) + len(n.own)
+	charged = newsOverhead + len(n.frames)
 	if k := len(s.waiting); k == 0 || !sameSeats(s.waiting[k-1].seats, seats) {
 		charged += 8 * len(seats)
 	}
@@ -161,7 +159,6 @@ func (m *missed) told(conversation string) (list []told) {
 		heads := &pb.Heads{Heads: []*pb.Head{{Conversation: conversation, Seq: seq}}}
 		n := &news{conversation: conversation, index: m.index, seq: seq}
 		n.frames = protocol.AppendProto(nil, protocol.TypeHeads, 0, heads)
-		n.own = n.frames
 		list = append(list, told{news: n, seats: m.seats})
 	}
 	return list
@@ -193,9 +190,10 @@ func (b *burst) piece(stats *counters) {
 	for _, s := range b.seats[b.next : b.next+n] {
 		// whole's index is that of the first.
 		if b.whole.index >= s.from && !slices.Contains(b.origins, s.session) {
-			b.whole.tell(s)
-			messages += b.whole.messages
-			receipts += b.whole.receipts()
+			if b.whole.tell(s) {
+				messages += b.whole.messages
+				receipts += b.whole.receipts()
+			}
 			continue
 		}
 		for _, each := range b.all {
