@@ -208,7 +208,9 @@ func measure(ctx context.Context, sides []*side, cfg Config, messages int) (*bur
 				return nil, err
 			}
 			if round >= warmup {
-				talk.record(directs[i])
+				if err := talk.record(directs[i]); err != nil {
+					return nil, fmt.Errorf("fanout: direct messages: %w", err)
+				}
 			}
 			took, err := s.round(ctx, messages, cfg.Sessions*messages)
 			if err != nil {
