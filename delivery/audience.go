@@ -360,19 +360,3 @@ func (au *audience) appendSeats(dst []*seat) []*seat {
 	}
 	return dst
 }
-
-// appendSessions appends the online sessions of a group's members to dst, as far
-// as they are loaded.
-func (a *audiences) appendSessions(dst []*session.Session, conversation string) []*session.Session {
-	h := a.hall(conversation)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if au := h.audiences[conversation]; au != nil {
-		for _, p := range au.parts {
-			for _, s := range p.seats {
-				dst = append(dst, s.session)
-			}
-		}
-	}
-	return dst
-}
