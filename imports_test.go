@@ -20,8 +20,9 @@ var allowed = map[string][]string{
 	"netpoll":      {"protocol", "protocol/pb"},
 	"chat":         {"protocol", "protocol/pb", "msgstore"},
 	"delivery":     {"protocol", "protocol/pb", "msgstore", "session", "chat"},
-	"server/admin": {"protocol", "protocol/pb", "msgstore", "session", "netpoll", "chat", "delivery"},
-	"server":       {"protocol", "protocol/pb", "msgstore", "session", "netpoll", "chat", "delivery", "server/admin"},
+	"presence":     {"protocol", "protocol/pb", "msgstore", "session", "chat"},
+	"server/admin": {"protocol", "protocol/pb", "msgstore", "session", "netpoll", "chat", "delivery", "presence"},
+	"server":       {"protocol", "protocol/pb", "msgstore", "session", "netpoll", "chat", "delivery", "presence", "server/admin"},
 	"sdk-go":       {"protocol", "protocol/pb"},
 	// Apart from the SDK, whose users need not have SQLite.
 	"sdk-go/archive": {"sdk-go"},
