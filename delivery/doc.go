@@ -1,15 +1,16 @@
 // Package delivery is the way out of the server: the answers and the live news
-// that follow a commit, and the reads, SYNC, PULL and WHO.
+// that follow a commit, and the reads, SYNC and PULL.
 //
 //	chat.Log ──outcomes──► Deliver ──answer──────────► the asking session
 //	                          ├─────MESSAGE, RECEIPT──► all other sessions of both users
 //	                          └──► audience of a group ─► its sessions, a large one's by and by
 //	gateway ──Attach, Detach───► audiences
-//	gateway ──SYNC, PULL, WHO──► turns ──► workers ──answer──► the asking session
+//	gateway ──SYNC, PULL, ...──► turns ──► workers ──answer──► the asking session
 //
 // Deliver runs on the log's writer and touches no disk. The reads do, so they
 // run on a fixed number of workers, which take the sessions in turn, one
-// request each: a session that asks for much delays itself.
+// request each: a session that asks for much delays itself. Do lets other packages
+// read for clients there.
 //
 // News is an optimisation, the store is the record. What makes the two fit
 // together is an order: a session is registered before its first SYNC reads the

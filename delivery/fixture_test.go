@@ -212,11 +212,16 @@ func (c *client) pull(req *pb.Pull) protocol.Frame {
 	})
 }
 
-func (c *client) who(users ...string) protocol.Frame {
+// idle has a read done that reads nothing.
+func (c *client) idle() {
 	c.node.t.Helper()
-	return c.read(func(s *session.Session, request uint32, inFlight int) error {
-		return c.node.Who(s, request, &pb.Who{Users: users}, inFlight)
-	})
+	c.read(c.node.idle)
+}
+
+func (n *node) idle(s *session.Session, request uint32, inFlight int) error {
+	return n.Do(s, request, inFlight, func() ([]byte, error) {
+		return protocol.AppendHeader(nil, protocol.TypePong, request, 0), nil
+	}, nil)
 }
 
 // synced is sync for an answer that must be a SYNCED.

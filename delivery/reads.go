@@ -46,37 +46,11 @@ func (d *Delivery) Prepare(s *session.Session, request uint32, inFlight int, pre
 	return d.turns.add(s, job{request: request, inFlight: inFlight, read: func() ([]byte, error) { return nil, prepare() }})
 }
 
-// Who answers a WHO with PRESENT, as Pull does a PULL.
-func (d *Delivery) Who(s *session.Session, request uint32, req *pb.Who, inFlight int) error {
-	if len(req.Users) > protocol.MaxWho {
-		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "WHO for %d users, the limit is %d", len(req.Users), protocol.MaxWho)
-	}
-	return d.turns.add(s, job{request: request, inFlight: inFlight, read: func() ([]byte, error) {
-		d.stats.whos.Add(1)
-		return d.who(s.User, request, req)
-	}})
-}
-
-// who reports those of req's users who are online. Only a conversation in
-// common makes a user's presence anybody's business.
-func (d *Delivery) who(user string, request uint32, req *pb.Who) ([]byte, error) {
-	var online []string
-	for _, other := range req.Users {
-		if err := protocol.CheckID("user", other); err != nil {
-			return nil, err
-		}
-		if other == user || !d.sessions.Online(other) {
-			continue
-		}
-		_, acquainted, err := d.store.Head(protocol.DirectID(user, other))
-		if err != nil {
-			return nil, err
-		}
-		if acquainted {
-			online = append(online, other)
-		}
-	}
-	return protocol.AppendProto(nil, protocol.TypePresent, request, &pb.Present{Online: online}), nil
+// Do answers a request with what read returns, as Pull does a PULL. then, where it
+// isn't nil, is called after an answer that is no ERROR has been queued, and before
+// the session's next read begins.
+func (d *Delivery) Do(s *session.Session, request uint32, inFlight int, read func() ([]byte, error), then func()) error {
+	return d.turns.add(s, job{request: request, inFlight: inFlight, read: read, then: then})
 }
 
 // pulledTail bounds the encoding of Pulled's fields but messages.

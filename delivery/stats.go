@@ -7,7 +7,6 @@ type counters struct {
 	receipts atomic.Uint64
 	syncs    atomic.Uint64
 	pulls    atomic.Uint64
-	whos     atomic.Uint64
 	failed   atomic.Uint64
 	missed   atomic.Uint64
 }
@@ -19,7 +18,6 @@ type Stats struct {
 	Receipts uint64 // RECEIPT pushes
 	Syncs    uint64 // SYNCs answered
 	Pulls    uint64 // PULLs answered
-	Whos     uint64 // WHOs answered
 	Failed   uint64 // reads that the store failed
 	Missed   uint64 // news that an audience, or a loop's part of it, was told of by HEADS alone
 	Waiting  int    // reads that wait for a worker
@@ -35,7 +33,6 @@ func (d *Delivery) Stats() Stats {
 		Receipts: d.stats.receipts.Load(),
 		Syncs:    d.stats.syncs.Load(),
 		Pulls:    d.stats.pulls.Load(),
-		Whos:     d.stats.whos.Load(),
 		Failed:   d.stats.failed.Load(),
 		Missed:   d.stats.missed.Load(),
 		Waiting:  d.turns.depth(),

@@ -25,7 +25,6 @@ import (
 //	sync <client> [limit=] [again]    from the client's cursor, which is kept;
 //	                                  again = from no cursor
 //	pull <client> <peer> [from=] [until=] [limit=] [backward] [in=]
-//	who <client> <user>...
 //	trim <user> <peer> below=
 //	clog <client>                     it takes no more pushes
 //	drain <client>                    it has taken everything
@@ -125,8 +124,6 @@ func (tr *transcript) run(t *testing.T, d *datadriven.TestData) string {
 			Conversation: conversation, From: number("from"), Until: number("until"),
 			Limit: uint32(number("limit")), Backward: slices.Contains(words, "backward"),
 		})) + "\n" + tr.news()
-	case "who":
-		return name + " < " + show(c.who(words[1:]...)) + "\n" + tr.news()
 	case "clog":
 		c.wire.mu.Lock()
 		c.wire.room, c.wire.bytes = 0, 1

@@ -29,6 +29,8 @@ type job struct {
 	// unasked: no client has asked, so there is no answer, and nothing of the
 	// window is given back.
 	unasked bool
+	// then, where it isn't nil, is called after the answer.
+	then func()
 }
 
 // line is the jobs of one session, oldest first. A session has a line while it
@@ -174,4 +176,7 @@ func (d *Delivery) do(s *session.Session, j job) {
 	// Before the answer is on its way: a client that has it may send at once.
 	s.End(j.inFlight)
 	s.Reply(frame)
+	if err == nil && j.then != nil {
+		j.then()
+	}
 }

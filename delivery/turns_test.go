@@ -36,7 +36,7 @@ func (c *client) ask() error {
 	if err := c.Begin(inFlight); err != nil {
 		return err
 	}
-	if err := c.node.Who(c.Session, c.request, &pb.Who{}, inFlight); err != nil {
+	if err := c.node.idle(c.Session, c.request, inFlight); err != nil {
 		c.End(inFlight)
 		return err
 	}
@@ -127,7 +127,7 @@ func TestPace(t *testing.T) {
 	}
 	<-looked
 	<-looked // twice: it is looked at again
-	other.who()
+	other.idle()
 	if frames := clogged.wire.take(); len(frames) > 0 {
 		t.Fatalf("a session that is behind was answered: %v", frames)
 	}
@@ -183,6 +183,37 @@ func TestInFlight(t *testing.T) {
 		ann.synced(nil, 0)
 		ann.pulled(&pb.Pull{Conversation: "d:ann:bob"})
 		wantError(t, ann.pull(&pb.Pull{Conversation: "d:ann:cid"}), pb.Code_CODE_NOT_A_MEMBER)
-		ann.who("bob")
+		ann.idle()
+	}
+}
+
+// What follows an answer comes after it and before the session's next read, and
+// doesn't follow an ERROR.
+func TestThen(t *testing.T) {
+	n := newNode(t)
+	ann := n.connect("ann", "d")
+	presence := protocol.AppendProto(nil, protocol.TypePresence, 0, &pb.Presence{User: "bob"})
+	for request, err := range []error{errBadCursor, nil, nil} {
+		if err := ann.Begin(inFlight); err != nil {
+			t.Fatal(err)
+		}
+		then := func() { ann.Offer(presence) }
+		if request == 2 {
+			then = nil
+		}
+		read := func() ([]byte, error) {
+			return protocol.AppendHeader(nil, protocol.TypePong, uint32(request), 0), err
+		}
+		if err := n.Do(ann.Session, uint32(request), inFlight, read, then); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ann.wire.answer(t, 2)
+	var got []protocol.Type
+	for _, f := range ann.wire.take() {
+		got = append(got, f.Type)
+	}
+	if want := []protocol.Type{protocol.TypeError, protocol.TypePong, protocol.TypePresence}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v and then the last answer", got, want)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/godwit-im/godwit/delivery"
 	"github.com/godwit-im/godwit/msgstore"
 	"github.com/godwit-im/godwit/netpoll"
+	"github.com/godwit-im/godwit/presence"
 	"github.com/godwit-im/godwit/protocol"
 	"github.com/godwit-im/godwit/server/admin"
 	"github.com/godwit-im/godwit/session"
@@ -27,6 +28,7 @@ type Config struct {
 	Store    msgstore.Options
 	Chat     chat.Config
 	Delivery delivery.Config
+	Presence presence.Config
 	Admin    admin.Config
 	Drain    DrainConfig
 	// Version is what the build info metric shows.
@@ -63,6 +65,7 @@ func DefaultConfig() Config {
 		Store:    msgstore.DefaultOptions(),
 		Chat:     chat.DefaultConfig(),
 		Delivery: delivery.DefaultConfig(),
+		Presence: presence.DefaultConfig(),
 		Admin:    admin.DefaultConfig(),
 		Drain:    DrainConfig{ReconnectAfter: time.Second, PerSecond: 5000, Timeout: 15 * time.Second},
 	}

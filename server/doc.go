@@ -4,8 +4,8 @@
 //
 // A frame's way: netpoll calls gateway.OnFrame on the connection's event loop;
 // the handler for its type (handlers.go) checks it and either answers at once
-// or hands it on, SEND and MARK to the command log, SYNC, PULL and WHO to
-// delivery's readers. Nothing on this way blocks, and no Pebble call is made
+// or hands it on, SEND and MARK to the command log, SYNC and PULL to
+// delivery's readers, WHO, SUBSCRIBE and SIGNAL to presence on the same workers. Nothing on this way blocks, and no Pebble call is made
 // on an event loop.
 //
 // Config holds one struct per package; New checks and assembles, Start opens

@@ -13,7 +13,8 @@ import (
 )
 
 // lastMoment is what the listeners get to end, once the sessions are gone or
-// the time for that is up: a profile that is being taken must not hold the stop.
+// the time for that is up: a profile that is being taken must not hold the stop. It
+// is also all that noting who was there is worth.
 const lastMoment = 3 * time.Second
 
 // Shutdown drains the server and stops it, within ctx and Config.Drain.Timeout:
@@ -21,7 +22,7 @@ const lastMoment = 3 * time.Second
 //  1. New connections and new messages are refused with DRAINING, and /readyz
 //     fails, so that a balancer looks elsewhere.
 //  2. Every session is told GOAWAY with a reconnect delay of its own.
-//  3. What was accepted is stored and acked.
+//  3. What was accepted is stored and acked, and that everybody was there until now.
 //  4. Connections are closed at Config.Drain.PerSecond, each after its pending
 //     output.
 //  5. The store is closed.
@@ -38,6 +39,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.gateway.draining.Store(true)
 		s.net.Refuse()
 		s.net.Each(s.goAway)
+		leave, cancelLeave := context.WithTimeout(ctx, lastMoment)
+		s.presence.Leave(leave)
+		cancelLeave()
 		flushed := s.log.Close(ctx)
 		if err := s.net.CloseAll(ctx, s.cfg.Drain.PerSecond, nil); err != nil {
 			s.logger.Warn("the drain took too long; cutting the connections that are left", "err", err)

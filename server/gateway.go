@@ -9,6 +9,7 @@ import (
 	"github.com/godwit-im/godwit/chat"
 	"github.com/godwit-im/godwit/delivery"
 	"github.com/godwit-im/godwit/netpoll"
+	"github.com/godwit-im/godwit/presence"
 	"github.com/godwit-im/godwit/protocol"
 	"github.com/godwit-im/godwit/protocol/pb"
 	"github.com/godwit-im/godwit/session"
@@ -20,6 +21,7 @@ type gateway struct {
 	sessions *session.Manager
 	log      chat.Log
 	delivery *delivery.Delivery
+	presence *presence.Presence
 	maxBody  int
 	limits   limits
 	invites  invites
@@ -78,6 +80,7 @@ func (g *gateway) OnClose(c *netpoll.Conn, err error) {
 		g.sessions.Unwatch(c.Loop(), st)
 		g.sessions.Close(st)
 		g.delivery.Detach(st)
+		g.presence.Forget(st)
 		g.logger.Debug("connection closed", "conn", c.ID(), "user", st.User, "device", st.Device, "reason", reason(err))
 	}
 	c.SetState(nil)

@@ -49,8 +49,11 @@ func (g *gateway) dispatch(c *netpoll.Conn, s *session.Session, f protocol.Frame
 		var req pb.Sync
 		return read(s, f, &req, func(n int) error { return g.delivery.Sync(s, f.Request, &req, n) })
 	case protocol.TypeWho:
-		var req pb.Who
-		return read(s, f, &req, func(n int) error { return g.delivery.Who(s, f.Request, &req, n) })
+		return g.onWho(s, f)
+	case protocol.TypeSubscribe:
+		return g.onSubscribe(s, f)
+	case protocol.TypeSignal:
+		return g.onSignal(s, f, now)
 	case protocol.TypeDevices:
 		return g.onDevices(s, f)
 	case protocol.TypeEnd:

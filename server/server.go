@@ -13,6 +13,7 @@ import (
 	"github.com/godwit-im/godwit/delivery"
 	"github.com/godwit-im/godwit/msgstore"
 	"github.com/godwit-im/godwit/netpoll"
+	"github.com/godwit-im/godwit/presence"
 	"github.com/godwit-im/godwit/server/admin"
 	"github.com/godwit-im/godwit/session"
 )
@@ -26,6 +27,7 @@ type Server struct {
 	store    *msgstore.Store
 	sessions *session.Manager
 	delivery *delivery.Delivery
+	presence *presence.Presence
 	log      *chat.Embedded
 	gateway  *gateway
 	net      *netpoll.Server
@@ -72,6 +74,7 @@ func (s *Server) assemble(cfg Config, verifier *session.Verifier, metrics *admin
 	cfg.Session.Tick = cfg.Net.Tick
 	cfg.Session.MaxFrame = cfg.Net.MaxFrame
 	cfg.Session.Logger = cfg.Logger
+	cfg.Session.Changed = func(user string) { s.presence.Changed(user) } // which is there before the first session
 	if s.sessions, err = session.NewManager(cfg.Session, verifier, s.store.Epoch()); err != nil {
 		return err
 	}
@@ -90,10 +93,17 @@ func (s *Server) assemble(cfg Config, verifier *session.Verifier, metrics *admin
 	if s.log, err = chat.NewEmbedded(cfg.Chat, s.store, s.delivery); err != nil {
 		return err
 	}
+	cfg.Presence.MaxFrame = cfg.Net.MaxFrame
+	cfg.Presence.Rules = cfg.Chat.Rules
+	cfg.Presence.Logger = cfg.Logger
+	if s.presence, err = presence.New(cfg.Presence, s.store, s.sessions, s.log); err != nil {
+		return err
+	}
 	s.gateway = &gateway{
 		sessions: s.sessions,
 		log:      s.log,
 		delivery: s.delivery,
+		presence: s.presence,
 		maxBody:  cfg.Session.MaxBody,
 		limits:   limits{store: s.store, rules: &s.cfg.Chat.Rules},
 		invites:  invites{most: cfg.Chat.Rules.InvitesPerMinute},
@@ -189,6 +199,9 @@ func (s *Server) closeAll(ctx context.Context) error {
 // left as it is, for the end of the process, and the next start reads what was
 // synced.
 func (s *Server) closeStorage(ctx context.Context) error {
+	if s.presence != nil {
+		s.presence.Close()
+	}
 	if s.log != nil {
 		if err := s.log.Close(ctx); err != nil {
 			return fmt.Errorf("the store was left open: %w", err)

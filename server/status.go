@@ -24,6 +24,7 @@ func (s *Server) source() admin.Source {
 		Sessions: func() (sessions, users int) { return s.sessions.Len(), s.sessions.Users() },
 		Chat:     s.log.Stats,
 		Delivery: s.delivery.Stats,
+		Presence: s.presence.Stats,
 		Store:    s.store.Stats,
 	}
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/godwit-im/godwit/delivery"
 	"github.com/godwit-im/godwit/msgstore"
 	"github.com/godwit-im/godwit/netpoll"
+	"github.com/godwit-im/godwit/presence"
 	"github.com/godwit-im/godwit/session"
 )
 
@@ -43,6 +44,7 @@ func source() Source {
 		Session:  new(session.Stats),
 		Sessions: func() (int, int) { return 11, 12 },
 		Chat:     func() chat.Stats { return chat.Stats{Duplicates: 13, Waiting: 14} },
+		Presence: func() presence.Stats { return presence.Stats{Told: 17} },
 		Delivery: func() delivery.Stats { return delivery.Stats{Syncs: 15, Pulls: 16} },
 		Store:    func() msgstore.Stats { return msgstore.Stats{Stalled: true, FreeBytes: 17, HeadMisses: 18} },
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/godwit-im/godwit/chat"
 	"github.com/godwit-im/godwit/delivery"
 	"github.com/godwit-im/godwit/msgstore"
+	"github.com/godwit-im/godwit/presence"
 	"github.com/godwit-im/godwit/protocol"
 	"github.com/godwit-im/godwit/protocol/pb"
 )
@@ -18,6 +19,7 @@ type scrape struct {
 	sessions, users int
 	chat            chat.Stats
 	delivery        delivery.Stats
+	presence        presence.Stats
 	store           msgstore.Stats
 }
 
@@ -88,10 +90,19 @@ func table() []counter {
 		total("godwit_pushed_heads_total", "HEADS pushed in the place of messages, to sessions that had lagged.", func(s *scrape) uint64 { return s.Session.HeadsSent.Load() }),
 		{
 			name: "godwit_reads_total", help: "Reads answered, by request.", kind: prometheus.CounterValue,
-			label: "request", values: []string{"sync", "pull", "who"}, read: readsAnswered,
+			label: "request", values: []string{"sync", "pull", "who", "subscribe"}, read: readsAnswered,
 		},
 		total("godwit_reads_failed_total", "Reads that the store failed.", func(s *scrape) uint64 { return s.delivery.Failed }),
 		gauge("godwit_queue_reads", "Reads that wait for a worker.", func(s *scrape) float64 { return float64(s.delivery.Waiting) }),
+
+		gauge("godwit_presence_subscriptions", "Subscriptions of sessions to users' presence.", func(s *scrape) float64 { return float64(s.presence.Subscriptions) }),
+		gauge("godwit_presence_users", "Users who are subscribed to, or have just gone.", func(s *scrape) float64 { return float64(s.presence.Users) }),
+		total("godwit_pushed_presence_total", "PRESENCE pushed, to one session each.", func(s *scrape) uint64 { return s.presence.Told }),
+		total("godwit_presence_delayed_total", "PRESENCE put off because the session was slow, by a second each time.", func(s *scrape) uint64 { return s.presence.Missed }),
+		total("godwit_presence_reads_failed_total", "Reads for a PRESENCE that the store failed; tried again.", func(s *scrape) uint64 { return s.presence.Failed }),
+		total("godwit_last_seen_total", "Times that it was stored when a user was seen last.", func(s *scrape) uint64 { return s.presence.Seen }),
+		total("godwit_signals_total", "SIGNALs taken on.", func(s *scrape) uint64 { return s.presence.Signals }),
+		total("godwit_pushed_signals_total", "SIGNAL_FROM pushed, to one session each.", func(s *scrape) uint64 { return s.presence.Signalled }),
 
 		total("godwit_store_commits_total", "Batches committed.", func(s *scrape) uint64 { return s.store.Commits }),
 		total("godwit_store_committed_bytes_total", "Size of the batches committed.", func(s *scrape) uint64 { return s.store.CommittedBytes }),
@@ -147,7 +158,7 @@ func authResult(s *scrape, result string) float64 {
 }
 
 func readsAnswered(s *scrape, request string) float64 {
-	return float64(map[string]uint64{"sync": s.delivery.Syncs, "pull": s.delivery.Pulls, "who": s.delivery.Whos}[request])
+	return float64(map[string]uint64{"sync": s.delivery.Syncs, "pull": s.delivery.Pulls, "who": s.presence.Whos, "subscribe": s.presence.Subscribes}[request])
 }
 
 func writtenBytes(s *scrape, by string) float64 {
@@ -197,7 +208,7 @@ func (c *counters) Describe(out chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *counters) Collect(out chan<- prometheus.Metric) {
-	s := scrape{Source: c.src, chat: c.src.Chat(), delivery: c.src.Delivery(), store: c.src.Store()}
+	s := scrape{Source: c.src, chat: c.src.Chat(), delivery: c.src.Delivery(), presence: c.src.Presence(), store: c.src.Store()}
 	s.sessions, s.users = c.src.Sessions()
 	for i, m := range c.table {
 		if m.label == "" {

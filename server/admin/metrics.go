@@ -13,6 +13,7 @@ import (
 	"github.com/godwit-im/godwit/delivery"
 	"github.com/godwit-im/godwit/msgstore"
 	"github.com/godwit-im/godwit/netpoll"
+	"github.com/godwit-im/godwit/presence"
 	"github.com/godwit-im/godwit/session"
 )
 
@@ -32,6 +33,7 @@ type Source struct {
 	Sessions func() (sessions, users int)
 	Chat     func() chat.Stats
 	Delivery func() delivery.Stats
+	Presence func() presence.Stats
 	Store    func() msgstore.Stats
 }
 
