@@ -47,6 +47,10 @@ func applyDelete(tx *msgstore.Tx, index uint64, cmd *Command, effects []Effect) 
 		if _, err := tx.PutDeleted(index, cmd.User, cmd.Conversation, seqs); err != nil {
 			return Result{}, effects, err
 		}
+		m.DeletedSeq = max(m.DeletedSeq, seqs[len(seqs)-1])
+	}
+	if m.DeletedSeq <= m.ClearedSeq {
+		m.DeletedSeq = 0
 	}
 	row.Membership = orNil(m)
 	row, moved, err := moveCursors(tx, head, row, cmd.Conversation, cmd.User, m.ClearedSeq, 0)

@@ -18,6 +18,7 @@ func (a *groupAct) newMember(m *pb.Membership, first uint64) *pb.Membership {
 	return &pb.Membership{
 		Role: pb.Role_ROLE_MEMBER, Standing: pb.Standing_STANDING_ACTIVE, FromSeq: first, JoinedMs: a.cmd.TimeMs,
 		Nick: m.GetNick(), InvitedBy: m.GetInvitedBy(), ClearedSeq: m.GetClearedSeq(), Settings: m.GetSettings(),
+		DeletedSeq: m.GetDeletedSeq(),
 	}
 }
 

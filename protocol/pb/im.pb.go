@@ -4366,7 +4366,10 @@ type Membership struct {
 	Remark    string       `protobuf:"bytes,13,opt,name=remark,proto3" json:"remark,omitempty"`
 	ContactMs int64        `protobuf:"varint,14,opt,name=contact_ms,json=contactMs,proto3" json:"contact_ms,omitempty"`
 	// In the user's system conversation.
-	Account       *Account `protobuf:"bytes,15,opt,name=account,proto3" json:"account,omitempty"`
+	Account *Account `protobuf:"bytes,15,opt,name=account,proto3" json:"account,omitempty"`
+	// The highest seq past cleared_seq that the user deleted for themselves.
+	// 0 = none.
+	DeletedSeq    uint64 `protobuf:"varint,16,opt,name=deleted_seq,json=deletedSeq,proto3" json:"deleted_seq,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4504,6 +4507,13 @@ func (x *Membership) GetAccount() *Account {
 		return x.Account
 	}
 	return nil
+}
+
+func (x *Membership) GetDeletedSeq() uint64 {
+	if x != nil {
+		return x.DeletedSeq
+	}
+	return 0
 }
 
 // How the user wants a conversation to be shown.
@@ -6603,7 +6613,7 @@ const file_im_proto_rawDesc = "" +
 	"\x05limit\x18\x05 \x01(\rR\x05limit\"7\n" +
 	"\vReactorList\x12\x14\n" +
 	"\x05users\x18\x01 \x03(\tR\x05users\x12\x12\n" +
-	"\x04more\x18\x02 \x01(\bR\x04more\"\x94\x04\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"\xb5\x04\n" +
 	"\n" +
 	"Membership\x12#\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x0f.godwit.v1.RoleR\x04role\x12/\n" +
@@ -6624,7 +6634,9 @@ const file_im_proto_rawDesc = "" +
 	"\x06remark\x18\r \x01(\tR\x06remark\x12\x1d\n" +
 	"\n" +
 	"contact_ms\x18\x0e \x01(\x03R\tcontactMs\x12,\n" +
-	"\aaccount\x18\x0f \x01(\v2\x12.godwit.v1.AccountR\aaccount\"\xce\x01\n" +
+	"\aaccount\x18\x0f \x01(\v2\x12.godwit.v1.AccountR\aaccount\x12\x1f\n" +
+	"\vdeleted_seq\x18\x10 \x01(\x04R\n" +
+	"deletedSeq\"\xce\x01\n" +
 	"\bSettings\x12\x1b\n" +
 	"\tpinned_ms\x18\x01 \x01(\x03R\bpinnedMs\x12\x14\n" +
 	"\x05muted\x18\x02 \x01(\bR\x05muted\x12\x1a\n" +
