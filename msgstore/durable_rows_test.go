@@ -175,6 +175,7 @@ func changeGroup(t *testing.T, w *writer) {
 		tx.Rewrite(next(), m, encode(m)),
 		tx.DropMentions(next(), testGroup, 1, []string{"bob"}, false),
 		tx.DropMentions(next(), testGroup, 2, nil, true),
+		tx.PutMentions(next(), testGroup, 3, []string{"dave"}, false),
 		tx.PutGone(next(), testGroup, 1, "ann", true),
 		tx.PutGroup(next(), &pb.Group{Conversation: testGroup, Name: "new"}),
 		w.standing("bob", pb.Standing_STANDING_LEFT),

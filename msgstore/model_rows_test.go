@@ -243,6 +243,12 @@ func (r *rowCommands) member(id string, c *modelConversation) error {
 	} else {
 		row.Membership.Contact = pb.ContactState(r.rnd.IntN(4))
 		row.Membership.Blocked = r.rnd.IntN(4) == 0
+		if c.blocked != row.Membership.Blocked {
+			c.blocked = row.Membership.Blocked
+			if err := r.tx.PutBlocked(index, id, c.blocked); err != nil {
+				return err
+			}
+		}
 	}
 	if err := r.tx.PutMember(index, user, id, row); err != nil {
 		return err

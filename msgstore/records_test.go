@@ -38,6 +38,11 @@ func TestFormat(t *testing.T) {
 	check(t, err)
 	_, err = w.tx.Trim(w.next("d:alice:dave"), "d:alice:dave", 2)
 	check(t, errors.Join(err, w.commit()))
+	// A row of each kind, and a message that is rewritten.
+	fillGroup(t, w)
+	check(t, w.commit())
+	changeGroup(t, w)
+	check(t, w.commit())
 
 	var got strings.Builder
 	check(t, s.scan(nil, nil, func(key, value []byte) (bool, error) {
@@ -48,6 +53,14 @@ func TestFormat(t *testing.T) {
 		fmt.Fprintf(&got, "%q\n\t%q\n", key, value)
 		return true, nil
 	}))
+	seen := make(map[byte]bool)
+	check(t, s.scan(nil, nil, func(key, _ []byte) (bool, error) {
+		seen[key[2]] = true
+		return true, nil
+	}))
+	if len(seen) != 15 {
+		t.Errorf("%d tables are in it; there are 15", len(seen))
+	}
 	want, err := os.ReadFile("testdata/format.txt")
 	check(t, err)
 	if got.String() != string(want) {

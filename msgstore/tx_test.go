@@ -8,6 +8,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/godwit-im/godwit/protocol"
 	"github.com/godwit-im/godwit/protocol/pb"
@@ -103,6 +104,13 @@ func TestTxRefuses(t *testing.T) {
 	message := func(seq uint64) *pb.Message {
 		return &pb.Message{Conversation: id, Seq: seq, Sender: "alice", ClientId: fmt.Sprint(seq)}
 	}
+	sent := func(w *writer, seq uint64) *pb.Message {
+		wire, err := w.begin().Message(id, seq)
+		check(t, err)
+		m := new(pb.Message)
+		check(t, proto.Unmarshal(wire, m))
+		return m
+	}
 	for _, c := range []struct {
 		name, text string
 		do         func(w *writer) error
@@ -129,6 +137,25 @@ func TestTxRefuses(t *testing.T) {
 		{"read past the head", "has seqs 1 to 10, not 11", func(w *writer) error {
 			_, err := w.begin().Message(id, 11)
 			return err
+		}},
+		{"rewrite what isn't there", "has seqs 1 to 10, not 11", func(w *writer) error {
+			return w.begin().Rewrite(w.next(id), message(11), nil)
+		}},
+		{"rewrite another message's count", "can't become", func(w *writer) error {
+			m := sent(w, 3)
+			m.Count++
+			return w.begin().Rewrite(w.next(id), m, encode(m))
+		}},
+		{"rewrite another message's client id", "can't become", func(w *writer) error {
+			m := sent(w, 3)
+			m.ClientId = "c4"
+			return w.begin().Rewrite(w.next(id), m, encode(m))
+		}},
+		{"rewrite one's own message's time", "can't become", func(w *writer) error {
+			m, err := w.send("alice", "bob", "c11", "own")
+			check(t, err)
+			m.TimeMs++
+			return w.begin().Rewrite(w.next(id), m, encode(m))
 		}},
 		{"an index from before", "index 10 was applied before", func(w *writer) error {
 			return w.begin().PutMember(10, "alice", id, Member{})

@@ -1,0 +1,96 @@
+package msgstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/godwit-im/godwit/protocol/pb"
+)
+
+// format2 makes a store as a program that knew format 2 left it: the one that
+// TestFormat wrote then.
+func format2(t *testing.T, opts Options) {
+	t.Helper()
+	db, err := pebble.Open(opts.Dir, &pebble.Options{
+		FS: opts.FS, Comparer: comparer, FormatMajorVersion: pebble.FormatNewest, Logger: pebbleLogger{&events{logger: opts.Logger}},
+	})
+	check(t, err)
+	text, err := os.ReadFile("testdata/format2.txt")
+	check(t, err)
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	for i := 0; i < len(lines); i += 2 {
+		key, err := strconv.Unquote(lines[i])
+		check(t, err)
+		value, err := strconv.Unquote(strings.TrimSpace(lines[i+1]))
+		check(t, err)
+		check(t, db.Set([]byte(key), []byte(value), pebble.Sync))
+	}
+	check(t, db.Close())
+}
+
+// A store of format 2 is opened with all that is in it, goes on, and is one of
+// the present format from then on: a program that doesn't know that refuses it.
+func TestFormat2IsOpened(t *testing.T) {
+	opts := memOptions(t, vfs.NewMem())
+	opts.Partitions = 1
+	format2(t, opts)
+	s := open(t, opts)
+	if got, want := s.Epoch(), binary.BigEndian.Uint64([]byte("_EPOCH__")); got != want {
+		t.Errorf("the epoch became %x", got)
+	}
+	version := func() (v uint32) {
+		value, err := s.value(identityKey())
+		check(t, err)
+		return binary.BigEndian.Uint32(value)
+	}
+	if got := version(); got != formatVersion {
+		t.Errorf("the format is still %d", got)
+	}
+	closeStore(t, s)
+	s = open(t, opts)
+	defer closeStore(t, s)
+	if h, _, err := s.Head("d:alice:bob"); err != nil || h.Seq != 2 || h.MinSeq != 2 || h.Shown != 2 || h.Mentioned != 0 || h.Gone != 0 || h.Blocked {
+		t.Errorf("head %+v, %v", h, err)
+	}
+	// Of this one nothing is kept but its row.
+	if h, _, err := s.Head("d:alice:dave"); err != nil || h.Seq != 1 || h.MinSeq != 2 || h.Shown != 1 || h.Sender != "alice" {
+		t.Errorf("head of what was trimmed: %+v, %v", h, err)
+	}
+	if m, found, err := s.Member("alice", "d:alice:bob"); err != nil || !found || m != (Member{ReadSeq: 2, DeliveredSeq: 2, ReadOthers: 1, Joined: 1, Stamp: 5}) {
+		t.Errorf("member %+v, %v, %v", m, found, err)
+	}
+
+	w := newWriter(s)
+	tx := w.begin()
+	// The store's key is what it was, so its client message ids are known.
+	s.idHash = hashKey{1, 2}.hash // as in TestFormat
+	if seq, found, err := tx.FindByClientID("d:alice:bob", "bob", "second"); err != nil || !found || seq != 2 {
+		t.Errorf("client message id: %d, %v, %v", seq, found, err)
+	}
+	wire, err := tx.Message("d:alice:bob", 2)
+	check(t, err)
+	m := new(pb.Message)
+	check(t, proto.Unmarshal(wire, m))
+	m.State, m.Body, m.ChangedSeq = pb.MessageState_MESSAGE_STATE_RECALLED, nil, 3
+	check(t, errors.Join(
+		tx.Rewrite(w.next(m.Conversation), m, encode(m)),
+		tx.PutGone(w.next(m.Conversation), m.Conversation, 2, "bob", true),
+		tx.PutMember(w.next(m.Conversation), "alice", m.Conversation, Member{Membership: &pb.Membership{Blocked: true}}),
+		tx.PutBlocked(w.next(m.Conversation), m.Conversation, true),
+	))
+	check(t, w.commit())
+	if h, _, err := s.Head("d:alice:bob"); err != nil || h.Seq != 2 || h.Gone != 2 || !h.Blocked || h.Stamp != 2 {
+		t.Errorf("head %+v, %v after a change", h, err)
+	}
+	if m, _, err := s.Member("alice", "d:alice:bob"); err != nil || !m.Membership.GetBlocked() || m.Joined != 1 {
+		t.Errorf("member %+v, %v after a change", m, err)
+	}
+}
