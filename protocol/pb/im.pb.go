@@ -5932,8 +5932,8 @@ func (x *Signal) GetBody() []byte {
 // SIGNALLED
 type Signalled struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Whether any session of another user was there to be told. Only between
-	// those who may see each other's presence; else always false.
+	// Whether any session of another user was there to be told. Only where the
+	// sender may see that user's presence; else always false.
 	Reached       bool `protobuf:"varint,1,opt,name=reached,proto3" json:"reached,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
