@@ -84,6 +84,75 @@ func TestReconnectingIsNoNews(t *testing.T) {
 	}
 }
 
+func TestPresenceIsForThoseWhoMaySeeIt(t *testing.T) {
+	n := startNode(t, quick)
+	alice, bob, eve := n.loginOn("alice", "phone", "ios"), n.loginOn("bob", "phone", "ios"), n.login("eve", "phone")
+	sees := func(c *client) bool {
+		t.Helper()
+		var m pb.Present
+		c.call(protocol.TypeWho, &pb.Who{Users: []string{"bob"}}, protocol.TypePresent, &m)
+		subscribed := len(c.subscribe("bob")[0].Platforms) > 0
+		if subscribed != (len(m.Online) == 1) {
+			t.Errorf("SUBSCRIBED says %v, PRESENT %v", subscribed, m.Online)
+		}
+		return subscribed
+	}
+	want := func(what string, byAlice, byEve bool) {
+		t.Helper()
+		if a, e := sees(alice), sees(eve); a != byAlice || e != byEve {
+			t.Errorf("%s: alice sees bob: %v, eve: %v; want %v, %v", what, a, e, byAlice, byEve)
+		}
+	}
+	contact := func(c *client, user string, action pb.ContactAction) {
+		t.Helper()
+		c.call(protocol.TypeContact, &pb.ContactRequest{User: user, Action: action}, protocol.TypeContacted, &pb.Contacted{})
+	}
+	show := func(to pb.Audience) {
+		t.Helper()
+		bob.call(protocol.TypeAccount, &pb.SetAccount{Presence: to.Enum()}, protocol.TypeAccounted, &pb.Accounted{})
+	}
+	want("strangers", false, false)
+	contact(alice, "bob", pb.ContactAction_CONTACT_ACTION_REQUEST)
+	want("asked", false, false)
+	contact(bob, "alice", pb.ContactAction_CONTACT_ACTION_ACCEPT)
+	want("contacts", true, false)
+	show(pb.Audience_AUDIENCE_EVERYBODY)
+	want("everybody", true, true)
+	contact(bob, "eve", pb.ContactAction_CONTACT_ACTION_BLOCK)
+	want("everybody but those who are blocked", true, false)
+	eve.refused(protocol.TypeSignal, &pb.Signal{Conversation: "d:bob:eve", Type: "t"}, pb.Code_CODE_NOT_ALLOWED)
+
+	// What alice may not see any more she is not told.
+	var m pb.Subscribed
+	alice.call(protocol.TypeSubscribe, &pb.Subscribe{Contacts: true}, protocol.TypeSubscribed, &m)
+	if len(m.Presences) != 1 || m.Presences[0].User != "bob" || len(m.Presences[0].Platforms) != 1 {
+		t.Fatalf("SUBSCRIBED %v", &m)
+	}
+	show(pb.Audience_AUDIENCE_NOBODY)
+	n.loginOn("bob", "desk", "linux")
+	var p pb.Presence
+	alice.push(protocol.TypePresence, &p)
+	if p.User != "bob" || len(p.Platforms) != 0 || p.LastSeenMs != 0 {
+		t.Errorf("PRESENCE %v", &p)
+	}
+	if alice.signal("d:alice:bob", "", "", "typing", "") {
+		t.Error("SIGNALLED says that bob is there")
+	}
+	bob.wantSignal("alice/phone", "typing", "")
+}
+
+func TestSignalsInAGroup(t *testing.T) {
+	n := startNode(t, func(c *server.Config) { c.Chat.Rules.SignalMembers = 2 })
+	alice, bob, eve := n.login("alice", "phone"), n.login("bob", "phone"), n.login("eve", "phone")
+	small, large := alice.group("small", "bob"), alice.group("large", "bob", "eve")
+	alice.signal(small, "", "", "typing", "1")
+	bob.wantSignal("alice/phone", "typing", "1")
+	alice.refused(protocol.TypeSignal, &pb.Signal{Conversation: large, Type: "typing"}, pb.Code_CODE_GROUP_TOO_LARGE)
+	alice.signal(large, "eve", "phone", "call.candidate", "2")
+	eve.wantSignal("alice/phone", "call.candidate", "2")
+	eve.refused(protocol.TypeSignal, &pb.Signal{Conversation: small, Type: "typing"}, pb.Code_CODE_NOT_A_MEMBER)
+}
+
 func TestSubscriptionsAreBounded(t *testing.T) {
 	n := startNode(t, func(c *server.Config) { c.Chat.Rules.MaxSubscriptions = 2 })
 	alice := n.login("alice", "phone")
