@@ -2,6 +2,7 @@ package presence
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -134,7 +135,7 @@ func (pl *place) talk(a, b string) {
 	pl.sends++
 	pl.do(chat.Command{
 		Op: chat.OpSend, Conversation: protocol.DirectID(a, b), User: a, Kind: pb.Kind_KIND_TEXT,
-		ClientID: "c" + strings.Repeat("x", pl.sends), Body: []byte("hi"),
+		ClientID: fmt.Sprint("c", pl.sends), Body: []byte("hi"),
 	})
 }
 

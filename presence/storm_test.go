@@ -257,3 +257,41 @@ func BenchmarkStorm(b *testing.B) {
 		})
 	}
 }
+
+// One whom many watch comes: what it takes to find out for each of them whether
+// they may see it, and to tell them.
+func BenchmarkTell(b *testing.B) {
+	const watchers = 10_000
+	for _, audience := range []pb.Audience{pb.Audience_AUDIENCE_UNSPECIFIED, pb.Audience_AUDIENCE_EVERYBODY} {
+		b.Run(audience.String(), func(b *testing.B) {
+			pl := newPlace(b)
+			pl.show("star", audience)
+			for _, c := range pl.crowd(watchers, 1) {
+				pl.talk(c.User, "star")
+			}
+			for i := 0; b.Loop(); i++ {
+				pl.connect("star", "phone", fmt.Sprint("p", i))
+				pl.pass(time.Second)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*watchers), "ns/watcher")
+		})
+	}
+}
+
+// What presence adds to a login and a logout, with nobody watching.
+func BenchmarkChanged(b *testing.B) {
+	pl := newPlace(b)
+	pl.log = &jam{seen: map[string]int64{}}
+	c := pl.connect("ann", "phone", "ios")
+	b.Run("online", func(b *testing.B) {
+		for b.Loop() {
+			pl.Changed("ann")
+		}
+	})
+	c.leave()
+	b.Run("gone", func(b *testing.B) {
+		for b.Loop() {
+			pl.Changed("ann")
+		}
+	})
+}
