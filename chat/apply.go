@@ -81,11 +81,11 @@ func applySend(tx *msgstore.Tx, index uint64, cmd *Command, effects []Effect) (R
 		return r, effects, err
 	}
 	from, refusal, err := senderOf(tx, cmd)
+	if err == nil && refusal == nil {
+		refusal = from.refuseSend(cmd)
+	}
 	if err != nil || refusal != nil {
 		return Result{Err: refusal}, effects, err
-	}
-	if refusal := from.refuseSend(cmd); refusal != nil {
-		return Result{Err: refusal}, effects, nil
 	}
 	return post(tx, index, cmd, &from, effects)
 }

@@ -48,17 +48,15 @@ func applyEvent(tx *msgstore.Tx, index uint64, cmd *Command, head msgstore.Head,
 		refusal = refuseRecall(cmd, target, m.TimeMs, from)
 	case pb.Kind_KIND_REACTION:
 		var has bool
-		if has, err = tx.Reacted(cmd.Conversation, cmd.Target, string(cmd.Body), cmd.User); err != nil {
-			return Result{}, effects, err
-		}
-		if has != cmd.Remove {
+		has, err = tx.Reacted(cmd.Conversation, cmd.Target, string(cmd.Body), cmd.User)
+		if err == nil && has != cmd.Remove {
 			r, err := answerUnchanged(tx, target)
 			return r, effects, err
 		}
 		refusal = refuseReaction(cmd, target)
 	}
-	if refusal != nil {
-		return Result{Err: refusal}, effects, nil
+	if err != nil || refusal != nil {
+		return Result{Err: refusal}, effects, err
 	}
 	r, effects, err := push(tx, index, m, from, effects)
 	if err != nil {
