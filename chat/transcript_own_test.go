@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/cockroachdb/datadriven"
+	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"pgregory.net/rapid"
@@ -22,11 +23,13 @@ import (
 //	seen <user> ms=
 //	notify <user> <client id> <text>
 //	forget <user> <peer> index= [n=]
+//	group <user> in=<id>
+//	<the rest of the GroupRequest, as protobuf text>
 //	outbox
 //
-// full=(user, ...) names those who have as many contacts as they may have, and
-// rules=, beside the default rules, one of contacts-only, tell-blocked and
-// delete-two.
+// full=(user, ...) names those who have as many contacts or groups as they may
+// have, and rules=, beside the default rules, one of contacts-only, tell-blocked,
+// delete-two, ask-first and three-members.
 func (tr *transcript) ownCommand(d *datadriven.TestData, words []string, number func(string) uint64, c *Command) error {
 	values := func(key string) []string {
 		arg, _ := d.Arg(key)
@@ -40,6 +43,13 @@ func (tr *transcript) ownCommand(d *datadriven.TestData, words []string, number 
 	}
 	c.Full = values("full")
 	switch d.Cmd {
+	case "group":
+		c.Op, c.Group = OpGroup, &pb.GroupRequest{}
+		if err := prototext.Unmarshal([]byte(d.Input), c.Group); err != nil {
+			return err
+		}
+		tr.nextID++
+		c.MessageID = tr.nextID
 	case "contact":
 		action, known := pb.ContactAction_value["CONTACT_ACTION_"+strings.ToUpper(words[1])]
 		if !known {
@@ -95,6 +105,10 @@ func rulesOf(name string) *Rules {
 		rules.TellBlocked = true
 	case "delete-two":
 		rules.MaxDeleted = 2
+	case "ask-first":
+		rules.AskFirst = true
+	case "three-members":
+		rules.MaxMembers = 3
 	}
 	return &rules
 }
@@ -108,7 +122,7 @@ func (tr *transcript) outbox() (string, error) {
 			if err := proto.Unmarshal(wire, notice); err != nil {
 				return err
 			}
-			fmt.Fprintf(&b, "%d of %d in %s: %s in %s\n", n, index, source, prototext(notice), conversation)
+			fmt.Fprintf(&b, "%d of %d in %s: %s in %s\n", n, index, source, showProto(notice), conversation)
 			return nil
 		})
 		if err != nil {
@@ -120,14 +134,20 @@ func (tr *transcript) outbox() (string, error) {
 
 func showOwnResult(c *Command, r Result) string {
 	switch c.Op {
+	case OpGroup:
+		s := fmt.Sprintf("grouped: seq=%d group={%s}", r.Seq, showProto(r.Group))
+		if r.Standing != 0 {
+			s += " standing=" + name(r.Standing, "STANDING_")
+		}
+		return s + "\n"
 	case OpContact:
-		return fmt.Sprintf("contacted: %s\n", prototext(r.Contact))
+		return fmt.Sprintf("contacted: %s\n", showProto(r.Contact))
 	case OpSettings:
-		return fmt.Sprintf("set: %s\n", prototext(r.Settings))
+		return fmt.Sprintf("set: %s\n", showProto(r.Settings))
 	case OpDelete:
 		return fmt.Sprintf("deleted: cleared=%d\n", r.ClearedSeq)
 	case OpAccount:
-		return fmt.Sprintf("accounted: %s\n", prototext(r.Account))
+		return fmt.Sprintf("accounted: %s\n", showProto(r.Account))
 	case OpNotify:
 		return fmt.Sprintf("notified: seq=%d duplicate=%v\n", r.Seq, r.Duplicate)
 	case OpSeen, OpForget:
@@ -139,12 +159,12 @@ func showOwnResult(c *Command, r Result) string {
 func showState(s *pb.ConversationState) string {
 	s = proto.Clone(s).(*pb.ConversationState)
 	s.Conversation = ""
-	return prototext(s)
+	return showProto(s)
 }
 
-// prototext renders a message on one line, in the order of its field numbers.
+// showProto renders a message on one line, in the order of its field numbers.
 // The library's own text is different from one build to the next, on purpose.
-func prototext(m proto.Message) string {
+func showProto(m proto.Message) string {
 	r := m.ProtoReflect()
 	var parts []string
 	fields := r.Descriptor().Fields()
@@ -171,7 +191,7 @@ func prototext(m proto.Message) string {
 func showValue(f protoreflect.FieldDescriptor, v protoreflect.Value) string {
 	switch f.Kind() {
 	case protoreflect.MessageKind:
-		return "{" + prototext(v.Message().Interface()) + "}"
+		return "{" + showProto(v.Message().Interface()) + "}"
 	case protoreflect.EnumKind:
 		// CONTACT_STATE_PENDING of ContactState is PENDING.
 		name, zero := f.Enum().Values().ByNumber(v.Enum()).Name(), f.Enum().Values().Get(0).Name()

@@ -154,10 +154,25 @@ func show(c *Command, r Result, effects []Effect) string {
 	}
 	for _, e := range effects {
 		if e.Kind == EffectFollowUp {
-			fmt.Fprintf(&b, "follow up %d of %d in %s: %s in %s\n", e.FollowUp, e.Index, e.Source, prototext(e.Notice), e.Conversation)
+			fmt.Fprintf(&b, "follow up %d of %d in %s: %s in %s\n", e.FollowUp, e.Index, e.Source, showProto(e.Notice), e.Conversation)
 			continue
 		}
-		fmt.Fprintf(&b, "tell %s: ", strings.Join(e.Users, ", "))
+		to := strings.Join(e.Users, ", ")
+		if e.Group {
+			to = "the group"
+		}
+		switch e.Kind {
+		case EffectJoined:
+			fmt.Fprintf(&b, "%s joined %s\n", to, e.Conversation)
+			continue
+		case EffectLeft:
+			fmt.Fprintf(&b, "%s left %s\n", to, e.Conversation)
+			continue
+		case EffectDissolve:
+			fmt.Fprintf(&b, "%s has ended\n", e.Conversation)
+			continue
+		}
+		fmt.Fprintf(&b, "tell %s: ", to)
 		switch e.Kind {
 		case EffectMessage:
 			f, _, err := protocol.Parse(e.Frame, protocol.MaxBody)
@@ -196,7 +211,7 @@ func showMessage(wire []byte) string {
 		if err := proto.Unmarshal(m.Body, notice); err != nil {
 			panic(err)
 		}
-		s = fmt.Sprintf("notice %s {%s}", m.ClientId, prototext(notice))
+		s = fmt.Sprintf("notice %s {%s}", m.ClientId, showProto(notice))
 	}
 	s += fmt.Sprintf(" id=%d time=%d count=%d/%d", m.Id, m.TimeMs, m.SenderCount, m.Count)
 	if isEvent(m.Kind) {
@@ -244,7 +259,14 @@ func (tr *transcript) state(conversation string) (string, error) {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "head: seq=%d id=%d time=%d min=%d stamp=%d\n", h.Seq, h.ID, h.TimeMs, h.MinSeq, h.Stamp)
-	for _, user := range strings.Split(conversation[2:], ":") {
+	users := strings.Split(conversation[2:], ":")
+	if g, found, err := tr.store.Group(conversation); err != nil {
+		return "", err
+	} else if found {
+		fmt.Fprintf(&b, "group: {%s}\n", showProto(g))
+		users = []string{"ann", "bob", "cid", "dan"}
+	}
+	for _, user := range users {
 		row, found, err := tr.store.Member(user, conversation)
 		if err != nil {
 			return "", fmt.Errorf("row of %s: %w", user, err)
@@ -266,7 +288,7 @@ func (tr *transcript) state(conversation string) (string, error) {
 		}
 		fmt.Fprintf(&b, "%s: read=%d delivered=%d unread=%d stamp=%d", user, row.ReadSeq, row.DeliveredSeq, unread, row.Stamp)
 		if row.Membership != nil {
-			fmt.Fprintf(&b, " {%s}", prototext(row.Membership))
+			fmt.Fprintf(&b, " {%s}", showProto(row.Membership))
 		}
 		if deleted, err := tr.store.DeletedSince(user, conversation, 0); err != nil {
 			return "", err
