@@ -315,7 +315,7 @@ func tellReceipt(tx *msgstore.Tx, cmd *Command, row msgstore.Member, unread uint
 		if err != nil {
 			return effects, err
 		}
-		if showsReceipts(g, cmd.Rules) && row.Membership.GetStanding() == pb.Standing_STANDING_ACTIVE {
+		if ShowsReceipts(g, cmd.Rules) && row.Membership.GetStanding() == pb.Standing_STANDING_ACTIVE {
 			toAll := receipt
 			toAll.Users, toAll.Group, toAll.Unread = nil, true, 0
 			effects = append(effects, toAll)

@@ -66,8 +66,8 @@ func (s *sender) read(tx *msgstore.Tx, index uint64, cmd *Command, m *pb.Message
 	return tx.PutMember(index, cmd.User, cmd.Conversation, row)
 }
 
-// showsReceipts reports whether a group's members see who has read what.
-func showsReceipts(g *pb.Group, rules *Rules) bool {
+// ShowsReceipts reports whether a group's members see who has read what.
+func ShowsReceipts(g *pb.Group, rules *Rules) bool {
 	return g.GetKind() == pb.GroupKind_GROUP_KIND_GROUP && int(g.GetMembers()) <= rules.ReceiptMembers
 }
 

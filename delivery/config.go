@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/godwit-im/godwit/chat"
 	"github.com/godwit-im/godwit/protocol"
 )
 
@@ -17,8 +18,8 @@ type Config struct {
 	// next one is answered with BUSY.
 	QueuePerSession int
 
-	// How many messages a PULL and how many conversations a SYNC returns: where
-	// the client doesn't say, and at the most.
+	// How many messages a PULL, or users another list, and how many conversations a
+	// SYNC returns: where the client doesn't say, and at the most.
 	PullLimit, MaxPull int
 	SyncLimit, MaxSync int
 
@@ -45,6 +46,9 @@ type Config struct {
 	// to those that push it), ObserveSync how long a SYNC
 	// took from its arrival to the answer. Any may be nil.
 	ObserveAck, ObserveDelivery, ObserveSync func(time.Duration)
+
+	// Rules are those of the log; nil = the defaults. They must not be changed.
+	Rules *chat.Rules
 
 	Logger *slog.Logger     // nil = slog.Default()
 	Now    func() time.Time // nil = time.Now
@@ -95,8 +99,9 @@ func (c *Config) Validate() error {
 }
 
 // minFrame leaves room for a SYNCED with the longest cursor (two indexes for
-// each of 256 partitions) and a conversation without its preview.
-const minFrame = 8 << 10
+// each of 256 partitions) and a conversation with the largest group and the
+// largest row (17 KiB and 5 KiB), without its preview and what was deleted in it.
+const minFrame = 32 << 10
 
 func (c Config) withDefaults() Config {
 	if c.Logger == nil {
@@ -104,6 +109,10 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Rules == nil {
+		rules := chat.DefaultRules()
+		c.Rules = &rules
 	}
 	if c.Loops == 0 {
 		c.Loops = 1

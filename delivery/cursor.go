@@ -35,7 +35,7 @@ type position struct {
 	// read: what changed past base and up to it, the walk reports.
 	watermark []uint64
 	walk      walk
-	// timeMs and conversation are the last one's that was reported.
+	// timeMs and conversation are the last one's that was reported: see changed.
 	timeMs       int64
 	conversation string
 }
@@ -108,7 +108,7 @@ func parseCursor(b []byte, partitions int) (*cursor, error) {
 	c.page.walk = walk(b[0])
 	c.page.timeMs = int64(binary.BigEndian.Uint64(b[1:]))
 	c.page.conversation = string(b[9:])
-	if _, _, err := protocol.ParseDirect(c.page.conversation); err != nil && !c.page.fresh() || c.page.walk > catchUp {
+	if err := protocol.CheckConversation(c.page.conversation); err != nil && !c.page.fresh() || c.page.walk > catchUp {
 		return nil, errBadCursor
 	}
 	return c, nil

@@ -1,7 +1,7 @@
 package delivery
 
 import (
-	"bytes"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/godwit-im/godwit/protocol"
 	"github.com/godwit-im/godwit/protocol/pb"
@@ -10,6 +10,9 @@ import (
 
 var (
 	errNotAMember = protocol.Errorf(pb.Code_CODE_NOT_A_MEMBER, "not a member of this conversation")
+	errNotAGroup  = protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "this conversation is no group")
+	errNotAllowed = protocol.Errorf(pb.Code_CODE_NOT_ALLOWED, "you may not see this of this group")
+	errNotFound   = protocol.Errorf(pb.Code_CODE_NOT_FOUND, "there is no such message for you to read")
 	errBadCursor  = protocol.Errorf(pb.Code_CODE_BAD_CURSOR, "this is no cursor of a SYNCED; sync without one")
 )
 
@@ -38,6 +41,51 @@ func (d *Delivery) Sync(s *session.Session, request uint32, req *pb.Sync, inFlig
 	}})
 }
 
+// Info answers an INFO with INFORMED, as Pull does a PULL.
+func (d *Delivery) Info(s *session.Session, request uint32, req *pb.Info, inFlight int) error {
+	return d.turns.add(s, job{request: request, inFlight: inFlight, read: func() ([]byte, error) {
+		return d.info(s.User, request, req)
+	}})
+}
+
+// Members answers a MEMBERS with MEMBER_LIST, as Pull does a PULL.
+func (d *Delivery) Members(s *session.Session, request uint32, req *pb.Members, inFlight int) error {
+	return d.turns.add(s, job{request: request, inFlight: inFlight, read: func() ([]byte, error) {
+		return answer(protocol.TypeMemberList, request)(d.memberList(s.User, req))
+	}})
+}
+
+// Readers answers a READERS with READER_LIST, as Pull does a PULL.
+func (d *Delivery) Readers(s *session.Session, request uint32, req *pb.Readers, inFlight int) error {
+	return d.turns.add(s, job{request: request, inFlight: inFlight, read: func() ([]byte, error) {
+		return answer(protocol.TypeReaderList, request)(d.readerList(s.User, req))
+	}})
+}
+
+// Reactors answers a REACTORS with REACTOR_LIST, as Pull does a PULL.
+func (d *Delivery) Reactors(s *session.Session, request uint32, req *pb.Reactors, inFlight int) error {
+	return d.turns.add(s, job{request: request, inFlight: inFlight, read: func() ([]byte, error) {
+		return answer(protocol.TypeReactorList, request)(d.reactorList(s.User, req))
+	}})
+}
+
+// Contacts answers a CONTACTS with CONTACT_LIST, as Pull does a PULL.
+func (d *Delivery) Contacts(s *session.Session, request uint32, req *pb.Contacts, inFlight int) error {
+	return d.turns.add(s, job{request: request, inFlight: inFlight, read: func() ([]byte, error) {
+		return answer(protocol.TypeContactList, request)(d.contactList(s.User, req))
+	}})
+}
+
+// answer returns what makes a frame of a message that answers a request.
+func answer(t protocol.Type, request uint32) func(m proto.Message, err error) ([]byte, error) {
+	return func(m proto.Message, err error) ([]byte, error) {
+		if err != nil {
+			return nil, err
+		}
+		return protocol.AppendProto(nil, t, request, m), nil
+	}
+}
+
 // Prepare calls prepare on a worker, in the session's turn, for what a request
 // takes that is not a read itself. Where prepare returns nil, others answer the
 // request and give back what it takes up of the window; where it returns an error,
@@ -51,55 +99,6 @@ func (d *Delivery) Prepare(s *session.Session, request uint32, inFlight int, pre
 // the session's next read begins.
 func (d *Delivery) Do(s *session.Session, request uint32, inFlight int, read func() ([]byte, error), then func()) error {
 	return d.turns.add(s, job{request: request, inFlight: inFlight, read: read, then: then})
-}
-
-// pulledTail bounds the encoding of Pulled's fields but messages.
-const pulledTail = 2 + 11 + 11
-
-// pull reads a page of a conversation. How long it is shows when it is read: it
-// grows in a draft that is used again, and what waits for the session is of its
-// size.
-func (d *Delivery) pull(user string, request uint32, req *pb.Pull) ([]byte, error) {
-	if _, _, err := protocol.ParseDirect(req.Conversation); err != nil {
-		return nil, err
-	}
-	if _, member := protocol.Peer(req.Conversation, user); !member {
-		return nil, errNotAMember
-	}
-	head, exists, err := d.store.Head(req.Conversation)
-	switch {
-	case err != nil:
-		return nil, err
-	case !exists:
-		return nil, errNotAMember // whether others talk is nobody else's business
-	case req.From > head.Seq+1:
-		return nil, protocol.Errorf(pb.Code_CODE_SEQ_OUT_OF_RANGE, "from is %d, the head is %d", req.From, head.Seq)
-	case wrongWay(req):
-		return nil, protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "until %d lies the wrong way from %d", req.Until, req.From)
-	}
-	from := req.From
-	if req.Backward {
-		from = min(from, head.Seq)
-	}
-	limit := limit(req.Limit, d.cfg.PullLimit, d.cfg.MaxPull)
-	draft := d.drafts.Get().(*[]byte)
-	defer d.drafts.Put(draft)
-	page, err := d.store.Range(req.Conversation, from, req.Until, req.Backward, limit, d.cfg.MaxFrame-pulledTail, (*draft)[:protocol.HeaderSize])
-	if err != nil {
-		return nil, err
-	}
-	*draft = appendProto(page.Encoded, &pb.Pulled{More: page.More, HeadSeq: page.Head, MinSeq: page.Min})
-	return bytes.Clone(finish(*draft, protocol.TypePulled, request)), nil
-}
-
-func wrongWay(req *pb.Pull) bool {
-	switch {
-	case req.Until == 0 || req.From == 0:
-		return false
-	case req.Backward:
-		return req.Until > req.From
-	}
-	return req.Until < req.From
 }
 
 // limit is what a client gets that wishes for so many; 0 is no wish.

@@ -15,7 +15,7 @@ import (
 // TestFrameLimit: pages of large messages are cut to the frame limit, and
 // nothing is left out on the way through them.
 func TestFrameLimit(t *testing.T) {
-	const maxFrame = 16 << 10
+	const maxFrame = 32 << 10
 	n := newNode(t, func(c *nodeConfig) { c.delivery.MaxFrame = maxFrame })
 	ann := n.connect("ann", "d")
 	const conversations, messages = 30, 3

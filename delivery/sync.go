@@ -2,47 +2,15 @@ package delivery
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
-	"fmt"
 	"slices"
 
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/godwit-im/godwit/chat"
 	"github.com/godwit-im/godwit/msgstore"
 	"github.com/godwit-im/godwit/protocol"
 	"github.com/godwit-im/godwit/protocol/pb"
 )
-
-// changed is a conversation that changed for a user since a cursor.
-type changed struct {
-	conversation string
-	head         msgstore.Head // its MinSeq is 0 until it goes into a page
-	mine         msgstore.Member
-	peers        msgstore.Member // Stamp is 0 until it is read
-}
-
-// readPeers reads the peer's cursors, unless they are there.
-func (c *changed) readPeers(view *msgstore.View, user string) (err error) {
-	if c.peers.Stamp == 0 {
-		peer, _ := protocol.Peer(c.conversation, user)
-		c.peers, _, err = view.Member(peer, c.conversation)
-	}
-	return err
-}
-
-// compare orders a walk. In newestFirst nothing is met twice, because a
-// conversation's time never decreases.
-func (w walk) compare(a, b changed) int {
-	if w == newestFirst {
-		if c := cmp.Compare(b.head.TimeMs, a.head.TimeMs); c != 0 {
-			return c
-		}
-	}
-	return cmp.Compare(a.conversation, b.conversation)
-}
 
 // sync answers with a page of the user's conversations that changed since the
 // cursor. applied are the applied indexes from before the call, that is, before
@@ -73,7 +41,7 @@ func (d *Delivery) sync(applied []uint64, user string, request uint32, req *pb.S
 		}
 		if n < len(list) {
 			if n > 0 {
-				at.timeMs, at.conversation = list[n-1].head.TimeMs, list[n-1].conversation
+				at.timeMs, at.conversation = list[n-1].timeMs, list[n-1].conversation
 			}
 			next.base, next.page = base, &at
 			break
@@ -105,44 +73,99 @@ func (d *Delivery) applied() []uint64 {
 // changedSince returns the conversations of user that changed past base and
 // come after at, in the order of its walk.
 func (d *Delivery) changedSince(view *msgstore.View, user string, base []uint64, at *position) ([]changed, error) {
-	var list []changed
-	in := func(p int) bool {
-		// Where nothing in the partition had changed when the SYNC began, nothing
-		// is left for it to tell. What a page of the first walk missed since may
-		// be newer than any watermark, though.
-		return (at.watermark[p] > base[p] || at.walk == catchUp) && d.store.ChangedSince(p, user, base[p])
-	}
-	err := view.Members(user, in, func(conversation string, row msgstore.Member) error {
-		if p := d.store.PartitionOf(conversation); d.store.ChangedSince(p, conversation, base[p]) {
-			list = append(list, changed{conversation: conversation, mine: row})
-		}
-		return nil
-	})
+	list, err := d.candidates(view, user, base, at)
 	if err != nil {
 		return nil, err
 	}
-	last := changed{conversation: at.conversation, head: msgstore.Head{TimeMs: at.timeMs}}
+	last := changed{conversation: at.conversation, timeMs: at.timeMs}
 	kept := list[:0]
 	for _, c := range list {
-		var exists bool
-		if c.head, exists, err = view.Newest(c.conversation); err != nil {
+		news, err := d.look(view, user, &c)
+		if err != nil {
 			return nil, err
 		}
-		if !exists || at.conversation != "" && at.walk.compare(c, last) <= 0 {
-			continue
+		if news && (at.conversation == "" || at.walk.compare(c, last) > 0) {
+			kept = append(kept, c)
 		}
-		if since := base[d.store.PartitionOf(c.conversation)]; c.head.Stamp <= since && c.mine.Stamp <= since {
-			if err := c.readPeers(view, user); err != nil {
-				return nil, err
-			}
-			if c.peers.Stamp <= since {
-				continue
-			}
-		}
-		kept = append(kept, c)
 	}
 	slices.SortFunc(kept, at.walk.compare)
 	return kept, nil
+}
+
+// candidates returns the conversations of user that may have changed past base,
+// with the user's row.
+func (d *Delivery) candidates(view *msgstore.View, user string, base []uint64, at *position) (list []changed, err error) {
+	// Before the view is: the row of a group that is in here is there, unless the
+	// group is so new that it is the next SYNC's.
+	groups, err := d.store.Groups(user)
+	if err != nil {
+		return nil, err
+	}
+	// Where nothing in a partition had changed when the SYNC began, nothing is left
+	// for it to tell. What a page of the first walk missed since may be newer than
+	// any watermark, though.
+	news := func(p int, name string) bool {
+		return (at.watermark[p] > base[p] || at.walk == catchUp) && d.store.ChangedSince(p, name, base[p])
+	}
+	scanned := make([]bool, len(base)) // whose rows have been looked at; that may change meanwhile
+	in := func(p int) bool {
+		scanned[p] = news(p, user)
+		return scanned[p]
+	}
+	add := func(conversation string, row msgstore.Member) error {
+		p := d.store.PartitionOf(conversation)
+		// What goes on in a group is its members' business. Who isn't one any more
+		// has news when their row changes.
+		outside := protocol.KindOf(conversation) == protocol.Group && !active(row.Membership)
+		if row.Stamp > base[p] || !outside && d.store.ChangedSince(p, conversation, base[p]) {
+			list = append(list, changed{conversation: conversation, mine: row, since: base[p]})
+		}
+		return nil
+	}
+	if err := view.Members(user, in, add); err != nil {
+		return nil, err
+	}
+	for _, g := range groups {
+		if p := d.store.PartitionOf(g); scanned[p] || !news(p, g) {
+			continue
+		}
+		row, found, err := view.Member(user, g)
+		if err == nil && found {
+			err = add(g, row)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// look reads what tells whether c has changed, and when.
+func (d *Delivery) look(view *msgstore.View, user string, c *changed) (news bool, err error) {
+	kind := protocol.KindOf(c.conversation)
+	if m := c.mine.Membership; kind == protocol.Group && !active(m) {
+		// A constant, as the group goes on without the user.
+		c.timeMs = m.GetJoinedMs()
+		// To who knows nothing yet, an invitation that was refused is no news.
+		nothing := m.GetStanding() == pb.Standing_STANDING_UNSPECIFIED && m.GetUntilSeq() == 0
+		return !nothing || c.since > 0, nil
+	}
+	var exists bool
+	if c.head, exists, err = view.Newest(c.conversation); err != nil || !exists {
+		return false, err
+	}
+	c.timeMs = c.head.TimeMs
+	switch {
+	case c.head.Stamp > c.since || c.mine.Stamp > c.since:
+		return true, nil
+	case kind == protocol.Direct:
+		err = c.readPeers(view, user)
+		return c.peers.Stamp > c.since, err
+	case kind == protocol.Group:
+		_, stamp, _, err := d.store.GroupAt(c.conversation)
+		return stamp > c.since, err
+	}
+	return false, nil
 }
 
 // page is a SYNCED that is being filled.
@@ -189,79 +212,6 @@ func (d *Delivery) fill(p *page, view *msgstore.View, user string, list []change
 // syncedTail bounds the encoding of Synced's fields but conversations and the
 // bytes of the cursor.
 const syncedTail = 4 + 2 + 2 + 9
-
-// appendState appends the encoding of c's pb.ConversationState to dst. The
-// preview, copied as it is stored, is left out where the state would not fit
-// into an answer of its own, of most bytes, or the message is not kept any more.
-func (d *Delivery) appendState(dst []byte, view *msgstore.View, user string, c *changed, most int) ([]byte, error) {
-	if err := c.readPeers(view, user); err != nil {
-		return nil, err
-	}
-	var err error
-	if c.head, err = view.Complete(c.conversation, c.head); err != nil {
-		return nil, err
-	}
-	unread, err := d.unread(user, c)
-	if err != nil {
-		return nil, err
-	}
-	dst = appendProto(dst, &pb.ConversationState{
-		Conversation:     c.conversation,
-		HeadSeq:          c.head.Seq,
-		MinSeq:           c.head.MinSeq,
-		Unread:           unread,
-		ReadSeq:          c.mine.ReadSeq,
-		DeliveredSeq:     c.mine.DeliveredSeq,
-		PeerReadSeq:      c.peers.ReadSeq,
-		PeerDeliveredSeq: c.peers.DeliveredSeq,
-	})
-	if c.head.MinSeq > c.head.Seq {
-		return dst, nil
-	}
-	last, kept, err := view.Message(c.conversation, c.head.Seq)
-	if err != nil {
-		return nil, err
-	}
-	if kept && protocol.SizeStored(len(dst)+protocol.SizeStored(len(last))) <= most {
-		dst = protowire.AppendTag(dst, stateLast, protowire.BytesType)
-		dst = protowire.AppendBytes(dst, last)
-	}
-	return dst, nil
-}
-
-// stateLast is the number of ConversationState.last.
-const stateLast = 9
-
-// errNotKept: a message is no longer there that was there by the head.
-var errNotKept = errors.New("delivery: message not kept")
-
-// unread is the user's unread count in c. Where retention was at work on c
-// between two reads, it reads again where c begins.
-func (d *Delivery) unread(user string, c *changed) (uint64, error) {
-	for {
-		n, err := chat.Unread(d.message, d.store.GoneBetween, c.head, c.mine, c.conversation, user)
-		if !errors.Is(err, errNotKept) {
-			return n, err
-		}
-		head, _, readErr := d.store.Head(c.conversation)
-		if readErr != nil {
-			return 0, readErr
-		}
-		if head.MinSeq == c.head.MinSeq {
-			return 0, fmt.Errorf("%s at seq %d: %w", c.conversation, head.MinSeq, err)
-		}
-		c.head.MinSeq = head.MinSeq
-	}
-}
-
-// message is a chat.ReadFunc.
-func (d *Delivery) message(conversation string, seq uint64) ([]byte, error) {
-	wire, kept, err := d.store.Message(conversation, seq)
-	if err == nil && !kept {
-		err = errNotKept
-	}
-	return wire, err
-}
 
 func appendProto(dst []byte, m proto.Message) []byte {
 	dst, err := proto.MarshalOptions{}.MarshalAppend(dst, m)

@@ -48,6 +48,21 @@ func (g *gateway) dispatch(c *netpoll.Conn, s *session.Session, f protocol.Frame
 	case protocol.TypeSync:
 		var req pb.Sync
 		return read(s, f, &req, func(n int) error { return g.delivery.Sync(s, f.Request, &req, n) })
+	case protocol.TypeInfo:
+		var req pb.Info
+		return read(s, f, &req, func(n int) error { return g.delivery.Info(s, f.Request, &req, n) })
+	case protocol.TypeMembers:
+		var req pb.Members
+		return read(s, f, &req, func(n int) error { return g.delivery.Members(s, f.Request, &req, n) })
+	case protocol.TypeReaders:
+		var req pb.Readers
+		return read(s, f, &req, func(n int) error { return g.delivery.Readers(s, f.Request, &req, n) })
+	case protocol.TypeReactors:
+		var req pb.Reactors
+		return read(s, f, &req, func(n int) error { return g.delivery.Reactors(s, f.Request, &req, n) })
+	case protocol.TypeContacts:
+		var req pb.Contacts
+		return read(s, f, &req, func(n int) error { return g.delivery.Contacts(s, f.Request, &req, n) })
 	case protocol.TypeWho:
 		return g.onWho(s, f)
 	case protocol.TypeSubscribe:

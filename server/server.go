@@ -81,6 +81,7 @@ func (s *Server) assemble(cfg Config, verifier *session.Verifier, metrics *admin
 	cfg.Delivery.MaxFrame = cfg.Net.MaxFrame
 	cfg.Delivery.Loops = cfg.Net.Loops
 	cfg.Delivery.Post = func(loop int, f func()) { s.net.Post(loop, f) } // only for connections, which are there later
+	cfg.Delivery.Rules = &s.cfg.Chat.Rules
 	cfg.Delivery.Logger = cfg.Logger
 	cfg.Delivery.ObserveAck = metrics.ObserveAck
 	cfg.Delivery.ObserveDelivery = metrics.ObserveDelivery
