@@ -46,6 +46,24 @@ func TestHeadCacheLeases(t *testing.T) {
 	}
 }
 
+// A change to what isn't there is a change to what somebody is looking up.
+func TestCacheUpdates(t *testing.T) {
+	c := newCache[int](10, nil)
+	add := func(n int) int { return n + 1 }
+	_, lease, _ := c.get("a")
+	c.update("a", add)
+	c.fill("a", lease, 1)
+	n, lease, ok := c.get("a")
+	if ok {
+		t.Errorf("what was looked up before the change is %d", n)
+	}
+	c.fill("a", lease, 2)
+	c.update("a", add)
+	if n, _, ok := c.get("a"); !ok || n != 3 {
+		t.Errorf("after the change: %d, %v", n, ok)
+	}
+}
+
 func TestHeadCacheEvicts(t *testing.T) {
 	c := newHeadCache(1000)
 	for i := range 10000 {
