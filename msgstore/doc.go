@@ -1,5 +1,6 @@
 // Package msgstore keeps what Godwit must not lose: the log of every
-// conversation, its members and their cursors, on Pebble. docs/STORAGE.md
+// conversation, its members and their cursors, and what belongs to messages and
+// groups beside them, on Pebble. docs/STORAGE.md
 // describes the keys, the values and the promises for a reader without Go.
 //
 // # Writing
@@ -16,8 +17,9 @@
 //
 // The methods of Store may be called from any goroutine at any time and
 // return only what is durable. Pebble makes a batch visible before its sync
-// has ended, so visible and durable are not the same; the stamps are how a
-// reader tells them apart. With Durability Interval, durable means committed:
+// has ended, so visible and durable are not the same; the stamps, and what the
+// commits in progress have noted of what they overwrite, are how a reader tells
+// them apart. With Durability Interval, durable means committed:
 // see there.
 //
 // Who reads much for one request does it with a View: one iterator for all.

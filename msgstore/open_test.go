@@ -79,6 +79,13 @@ func TestOpenRefuses(t *testing.T) {
 		}
 		closeStore(t, s)
 	})
+	check("older format", ErrFormat, "has version 1, this program knows version 3", func(t *testing.T, _ vfs.FS, opts *Options) {
+		s := open(t, *opts)
+		if err := s.db.Set(identityKey(), append(binary.BigEndian.AppendUint32(nil, readableFormat-1), "whatever"...), pebble.Sync); err != nil {
+			t.Fatal(err)
+		}
+		closeStore(t, s)
+	})
 	check("newer pebble", ErrFormat, "unknown format major version 999", func(t *testing.T, disk vfs.FS, opts *Options) {
 		create(t, *opts)
 		files, err := disk.List(opts.Dir)
