@@ -123,7 +123,7 @@ func (b *box) conversation() Conversation {
 		ID:               b.id,
 		Peer:             b.peer,
 		HeadSeq:          b.head,
-		MinSeq:           v.first,
+		MinSeq:           max(v.first, 1),
 		Unread:           b.unread,
 		MentionSeq:       v.mention,
 		ReadSeq:          b.isRead(),
@@ -132,6 +132,9 @@ func (b *box) conversation() Conversation {
 		PeerDeliveredSeq: b.peerDelivered,
 		Settings:         settingsFromWire(v.membership.GetSettings()),
 		Membership:       membershipFromWire(v.membership),
+	}
+	if !b.reads() {
+		c.HeadSeq, c.Unread, c.MentionSeq = 0, 0, 0
 	}
 	if v.preview != nil {
 		c.Last = v.preview.clone()

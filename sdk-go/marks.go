@@ -35,15 +35,19 @@ func (s *session) appendMark(out []byte, now time.Time) []byte {
 		if b.deliveredWant > b.deliveredKnown {
 			mark.DeliveredSeq = b.deliveredWant
 		}
-		return s.request(out, request{kind: protocol.TypeMark, box: b}, mark, now)
+		return s.request(out, request{kind: protocol.TypeMark, box: b, from: mark.ReadSeq}, mark, now)
 	}
 	return out
 }
 
 // marked takes the answer to a MARK.
-func (s *session) marked(b *box, m *pb.Marked, now time.Time) {
+func (s *session) marked(r request, m *pb.Marked, now time.Time) {
+	b := r.box
 	s.marking--
 	b.sessionPart.marking = false
+	if r.from > 0 && b.view.membership.GetSettings().GetMarkedUnread() {
+		s.account.own(b, func(row *pb.Membership) { row.Settings.MarkedUnread = false })
+	}
 	s.account.markedUnread(b, m.ReadSeq, m.DeliveredSeq, m.Unread)
 	s.wantMark(b, now.Add(markDelay))
 }

@@ -196,17 +196,21 @@ func (m *Message) Apply(c MessageChange) bool {
 		return true
 	}
 	m.Version = e.Seq
-	if m.State != MessageNormal {
-		return true
-	}
-	switch c.Type {
-	case ChangeEdited:
-		m.Body, m.ContentType, m.Edited = slices.Clone(e.Body), e.ContentType, e.Time
-		m.decode()
-	case ChangeRecalled:
-		m.bury(MessageRecalled)
+	// One that the user has deleted goes on for the others.
+	normal := m.State == MessageNormal
+	switch {
+	case c.Type == ChangeEdited:
+		m.Edited = e.Time
+		if normal {
+			m.Body, m.ContentType = slices.Clone(e.Body), e.ContentType
+			m.decode()
+		}
+	case c.Type == ChangeRecalled:
 		m.RecalledBy = e.Sender
-	case ChangeReacted:
+		if normal {
+			m.bury(MessageRecalled)
+		}
+	case c.Type == ChangeReacted && normal:
 		m.react(e.Text(), e.Sender, e.Remove)
 	}
 	return true

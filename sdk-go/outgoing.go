@@ -22,6 +22,7 @@ type Outgoing struct {
 	box      *box
 	inStore  bool
 	inFlight bool
+	isSent   bool
 	ack      Ack
 	err      error
 }
@@ -39,8 +40,10 @@ func (o *Outgoing) Status() Status {
 	switch {
 	case o.err != nil:
 		return StatusFailed
-	case o.ack.Seq == 0:
+	case !o.isSent:
 		return StatusQueued
+	case o.ack.Seq == 0:
+		return StatusSent
 	case o.box.peerRead >= o.ack.Seq:
 		return StatusRead
 	case o.box.peerDelivered >= o.ack.Seq:
@@ -160,7 +163,7 @@ func (a *account) stored(o *Outgoing) {
 // application will meet it.
 func (a *account) acked(o *Outgoing, ack Ack, duplicate bool, now time.Time) {
 	m := o.entry.message(a.user, ack)
-	o.ack = ack
+	o.ack, o.isSent = ack, true
 	a.settle(o)
 	if duplicate && m.IsEvent() {
 		// The seq may be another event's, after which this one would have

@@ -128,7 +128,7 @@ func (s *session) answered(r request, m proto.Message, now time.Time) error {
 	case *pb.Informed:
 		return s.informed(r, m)
 	case *pb.Marked:
-		s.marked(r.box, m, now)
+		s.marked(r, m, now)
 	case *pb.Renewed:
 		s.expires(m.ExpiresMs, now)
 	}
@@ -137,7 +137,8 @@ func (s *session) answered(r request, m proto.Message, now time.Time) error {
 
 // sent takes the ack of a message.
 func (s *session) sent(o *Outgoing, m *pb.Sent, now time.Time) error {
-	if m.Seq == 0 {
+	event := o.entry.Target > 0
+	if m.Seq == 0 && !(event && m.Duplicate) { // that is a reaction which would have changed nothing
 		return protocolError("SENT without seq")
 	}
 	s.landed(o)

@@ -88,7 +88,7 @@ type request struct {
 	out *Outgoing // SEND
 	box *box      // PULL, MARK, INFO
 	// PULL: the first seq wanted, and whether that is the last one that was
-	// handed on, to be compared.
+	// handed on, to be compared. MARK: the read_seq, 0 where it has none.
 	from    uint64
 	compare bool
 	call    *call // whatever the application asks itself

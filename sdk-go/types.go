@@ -9,7 +9,7 @@ const defaultPlatform = runtime.GOOS
 
 // Ack is the server's word that a message is stored durably.
 type Ack struct {
-	Seq  uint64
+	Seq  uint64 // of an event that changed nothing, that of the newest one that did; 0 if none
 	ID   uint64
 	Time time.Time // the server's clock
 }

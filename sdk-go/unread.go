@@ -148,8 +148,8 @@ func (a *account) readUpTo(b *box, old uint64) {
 		b.unread = 0
 	case v.recent.after <= old:
 		b.unread -= min(b.unread, counted)
-	default:
-		// What was read is not known one by one: the answer to MARK tells.
+	case !b.owesMark(): // else the answer to MARK tells
+		a.wantInfo(b)
 	}
 	if v.mention != 0 && v.mention <= read {
 		v.mention = 0
@@ -187,7 +187,7 @@ func (a *account) learnUnread(b *box, cs *pb.ConversationState) {
 		}
 	}
 	v.unreadAt = cs.HeadSeq
-	if v.applied > cs.HeadSeq && (v.recallAt > cs.HeadSeq || v.recent.after > cs.HeadSeq) {
+	if b.reads() && b.until() == 0 && v.applied > cs.HeadSeq && (v.recallAt > cs.HeadSeq || v.recent.after > cs.HeadSeq) {
 		a.wantInfo(b)
 	}
 }

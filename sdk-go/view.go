@@ -77,6 +77,7 @@ func (a *account) learn(b *box, cs *pb.ConversationState) {
 	switch until := b.until(); {
 	case !b.reads():
 		b.head = b.next - 1 // there is nothing to pull
+		v.preview = nil
 	case until != 0:
 		b.head = min(max(b.head, cs.HeadSeq), until)
 	default:

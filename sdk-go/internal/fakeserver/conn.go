@@ -56,17 +56,22 @@ func (c *conn) read() {
 		if err != nil {
 			return
 		}
-		c.s.mu.Lock()
-		goOn := c.handle(f)
-		if c.user != "" {
-			r.SetMaxBody(c.s.cfg.MaxFrame)
-		}
-		c.s.happened()
-		c.s.mu.Unlock()
-		if !goOn {
+		if !c.take(f, r) {
 			return
 		}
 	}
+}
+
+// take handles a frame and reports whether to go on.
+func (c *conn) take(f protocol.Frame, r *protocol.Reader) bool {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	goOn := c.handle(f)
+	if c.user != "" {
+		r.SetMaxBody(c.s.cfg.MaxFrame)
+	}
+	c.s.happened()
+	return goOn
 }
 
 // ended forgets the connection.

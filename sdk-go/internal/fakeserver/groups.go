@@ -220,8 +220,8 @@ func (g *grouping) act(m *pb.GroupRequest) *protocol.Error {
 		}
 		for _, user := range action.Invite.Users {
 			row := c.member(user).set()
-			if row.Standing == pb.Standing_STANDING_ACTIVE {
-				continue
+			if c.reads(user) {
+				continue // one who was a member keeps that: the fake knows one thing at a time
 			}
 			row.Standing, row.InvitedBy = pb.Standing_STANDING_INVITED, g.user
 			g.s.touchMember(c, user, g.origin)
@@ -236,6 +236,11 @@ func (g *grouping) act(m *pb.GroupRequest) *protocol.Error {
 	case *pb.GroupRequest_Add:
 		g.let(action.Add.Users, pb.NoticeType_NOTICE_TYPE_MEMBERS_ADDED)
 	case *pb.GroupRequest_Admit:
+		for _, user := range action.Admit.Users {
+			if c.member(user).row.GetStanding() != pb.Standing_STANDING_REQUESTED {
+				return protocol.Errorf(pb.Code_CODE_NOT_FOUND, "%s did not ask", user)
+			}
+		}
 		g.let(action.Admit.Users, pb.NoticeType_NOTICE_TYPE_MEMBERS_JOINED)
 		for _, user := range action.Admit.Users {
 			g.s.tell(user, &pb.Notice{Type: pb.NoticeType_NOTICE_TYPE_JOIN_ACCEPTED, Actor: g.user, Conversation: c.id, Group: c.group})
@@ -247,7 +252,10 @@ func (g *grouping) act(m *pb.GroupRequest) *protocol.Error {
 			g.s.tell(user, &pb.Notice{Type: pb.NoticeType_NOTICE_TYPE_JOIN_REFUSED, Actor: g.user, Conversation: c.id})
 		}
 	case *pb.GroupRequest_Remove:
-		users := action.Remove.Users
+		users := g.members(action.Remove.Users)
+		if len(users) == 0 {
+			return nil
+		}
 		g.do(&pb.Notice{Type: pb.NoticeType_NOTICE_TYPE_MEMBERS_REMOVED, Users: users}, users, true, func(seq uint64, group *pb.Group) {
 			for _, user := range users {
 				c.part(user, pb.Standing_STANDING_REMOVED, seq)
@@ -255,7 +263,10 @@ func (g *grouping) act(m *pb.GroupRequest) *protocol.Error {
 			}
 		})
 	case *pb.GroupRequest_Role:
-		users, role := action.Role.Users, action.Role.Role
+		users, role := g.members(action.Role.Users), action.Role.Role
+		if len(users) == 0 {
+			return nil
+		}
 		n := &pb.Notice{Type: pb.NoticeType_NOTICE_TYPE_ROLE_CHANGED, Users: users, Member: &pb.Member{Role: role}}
 		g.do(n, users, true, func(_ uint64, group *pb.Group) {
 			for _, user := range users {
@@ -267,10 +278,10 @@ func (g *grouping) act(m *pb.GroupRequest) *protocol.Error {
 			}
 		})
 	case *pb.GroupRequest_Transfer:
-		if c.group.Owner != g.user {
+		to := action.Transfer
+		if c.group.Owner != g.user || len(g.members([]string{to})) == 0 {
 			return notAllowed
 		}
-		to := action.Transfer
 		n := &pb.Notice{Type: pb.NoticeType_NOTICE_TYPE_OWNER_CHANGED, Users: []string{to}}
 		g.do(n, []string{g.user, to}, true, func(_ uint64, group *pb.Group) {
 			c.members[g.user].set().Role, c.members[to].set().Role = pb.Role_ROLE_MEMBER, pb.Role_ROLE_OWNER
@@ -282,7 +293,10 @@ func (g *grouping) act(m *pb.GroupRequest) *protocol.Error {
 			changeGroup(group, action.Change)
 		})
 	case *pb.GroupRequest_Mute:
-		users, until := action.Mute.Users, action.Mute.UntilMs
+		users, until := g.members(action.Mute.Users), action.Mute.UntilMs
+		if len(users) == 0 {
+			return nil
+		}
 		n := &pb.Notice{Type: pb.NoticeType_NOTICE_TYPE_MEMBERS_MUTED, Users: users, Member: &pb.Member{MutedUntilMs: until}}
 		g.do(n, users, true, func(uint64, *pb.Group) {
 			for _, user := range users {
@@ -301,20 +315,33 @@ func (g *grouping) act(m *pb.GroupRequest) *protocol.Error {
 	return nil
 }
 
+// members are those of users who are members, but for the owner.
+func (g *grouping) members(users []string) []string {
+	return slices.DeleteFunc(slices.Clone(users), func(user string) bool {
+		return user == g.c.group.Owner || g.c.member(user).row.GetStanding() != pb.Standing_STANDING_ACTIVE
+	})
+}
+
 // actSelf is what a user does with their own membership.
 func (g *grouping) actSelf(m *pb.GroupRequest) *protocol.Error {
 	c := g.c
 	me := []string{g.user}
 	switch action := m.Action.(type) {
 	case *pb.GroupRequest_Refuse:
+		if c.member(g.user).row.GetStanding() != pb.Standing_STANDING_INVITED {
+			return protocol.Errorf(pb.Code_CODE_NOT_A_MEMBER, "not a member of this conversation")
+		}
 		c.member(g.user).set().Standing = pb.Standing_STANDING_UNSPECIFIED
 		g.s.touchMember(c, g.user, g.origin)
 	case *pb.GroupRequest_Join:
+		if c.member(g.user).row.GetStanding() == pb.Standing_STANDING_ACTIVE {
+			return nil
+		}
 		invited := c.member(g.user).row.GetStanding() == pb.Standing_STANDING_INVITED
 		switch {
 		case invited || c.group.Join == pb.JoinPolicy_JOIN_POLICY_OPEN:
 			g.let(me, pb.NoticeType_NOTICE_TYPE_MEMBERS_JOINED)
-		case c.group.Join == pb.JoinPolicy_JOIN_POLICY_APPROVAL:
+		case c.group.Join == pb.JoinPolicy_JOIN_POLICY_APPROVAL && !c.reads(g.user):
 			c.member(g.user).set().Standing = pb.Standing_STANDING_REQUESTED
 			g.s.touchMember(c, g.user, g.origin)
 			for _, admin := range append([]string{c.group.Owner}, c.group.Admins...) {

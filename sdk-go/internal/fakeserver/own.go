@@ -62,12 +62,17 @@ func (s *Server) delete(user string, m *pb.Delete, origin *conn) (*pb.Deleted, *
 		return nil, protocol.Errorf(pb.Code_CODE_SEQ_OUT_OF_RANGE, "the head is at %d", last)
 	}
 	for _, seq := range m.Seqs {
+		if seq == 0 || seq > last {
+			return nil, protocol.Errorf(pb.Code_CODE_SEQ_OUT_OF_RANGE, "the head is at %d", last)
+		}
 		mine.deleted[seq] = s.stamp + 1 // touchMember's
 	}
 	if m.ClearSeq > mine.row.GetClearedSeq() {
 		mine.set().ClearedSeq = m.ClearSeq
 		mine.read = max(mine.read, m.ClearSeq)
 		mine.delivered = max(mine.delivered, mine.read)
+		s.touch(c)
+		s.pushReceipt(c, user, origin)
 	}
 	s.touchMember(c, user, origin)
 	return &pb.Deleted{ClearedSeq: mine.row.GetClearedSeq()}, nil

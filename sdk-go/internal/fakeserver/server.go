@@ -245,6 +245,14 @@ func (s *Server) pushMessage(m *pb.Message, origin *conn) {
 // push pushes, or what passes for it. Server.mu is held.
 func (s *Server) push(c *conn, t protocol.Type, m proto.Message) {
 	f := s.faults
+	if t == protocol.TypeState {
+		// The server never loses or swaps one, but for what HEADS stands for.
+		if s.happens(f.Heads) || s.happens(f.EmptyHeads) {
+			t, m = protocol.TypeHeads, &pb.Heads{}
+		}
+		c.queue(protocol.AppendProto(nil, t, 0, m))
+		return
+	}
 	if s.happens(f.LosePush) {
 		return
 	}
@@ -264,18 +272,25 @@ func (s *Server) markAndPush(user string, m *pb.Mark, origin *conn) (*pb.Marked,
 	if err != nil || !moved {
 		return marked, err
 	}
-	peer, _ := protocol.Peer(m.Conversation, user)
+	s.pushReceipt(s.conversations[m.Conversation], user, origin)
+	s.happened()
+	return marked, nil
+}
+
+// pushReceipt tells of user's cursors. Server.mu is held.
+func (s *Server) pushReceipt(conversation *conversation, user string, origin *conn) {
+	peer, _ := protocol.Peer(conversation.id, user)
+	mine := conversation.members[user]
+	unread, _ := conversation.unread(user)
 	for _, c := range s.sessions {
-		r := &pb.Receipt{Conversation: m.Conversation, User: user, ReadSeq: marked.ReadSeq, DeliveredSeq: marked.DeliveredSeq}
+		r := &pb.Receipt{Conversation: conversation.id, User: user, ReadSeq: mine.read, DeliveredSeq: mine.delivered}
 		switch {
 		case c == origin:
 		case c.user == user:
-			r.Unread = marked.Unread
+			r.Unread = unread
 			s.push(c, protocol.TypeReceipt, r)
 		case c.user == peer:
 			s.push(c, protocol.TypeReceipt, r)
 		}
 	}
-	s.happened()
-	return marked, nil
 }
