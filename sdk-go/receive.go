@@ -138,7 +138,7 @@ func (s *session) answered(r request, m proto.Message, now time.Time) error {
 // sent takes the ack of a message.
 func (s *session) sent(o *Outgoing, m *pb.Sent, now time.Time) error {
 	event := o.entry.Target > 0
-	if m.Seq == 0 && !(event && m.Duplicate) { // that is a reaction which would have changed nothing
+	if m.Seq == 0 && (!event || !m.Duplicate) { // that is a reaction which would have changed nothing
 		return protocolError("SENT without seq")
 	}
 	s.landed(o)
