@@ -295,7 +295,10 @@ func (r *rowCommands) delete(id string, c *modelConversation) error {
 		if got, err := r.tx.IsDeleted(user, id, seq); err != nil || got != want {
 			return fmt.Errorf("%+v: %v, %w; want %v", k, got, err, want)
 		}
-		if !want {
+	}
+	for _, seq := range seqs { // they may be the same
+		k := modelRow{table: tableDeleted, conversation: id, user: user, seq: seq}
+		if _, noted := r.m.rows[k]; !noted {
 			r.put(index, k, "")
 		}
 	}

@@ -29,6 +29,10 @@ it. One goes offline and is sent 1,000 messages, while the server is killed with
 SIGKILL halfway and started again. Then the user comes back, and every message
 must be there: once, in order, at the seq and with the id of its ack.
 
+Then three users talk in a group, one of them with two devices and one away for
+a while: they write, answer, react, edit and recall, and all four devices must
+show the same.
+
 The exit code is 1 if it is not so.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -148,6 +152,9 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return err
 	}
 	d.say("checked", "all %d arrived once, in order, with the seq and id of their acks", d.messages)
+	if err := d.talk(ctx, server); err != nil {
+		return err
+	}
 	say(d.out, "\nAll is well, after %.1f s.\n\n", time.Since(start).Seconds())
 	return nil
 }
