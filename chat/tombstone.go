@@ -21,6 +21,9 @@ const (
 // (Unix milliseconds) and it is not a tombstone yet: to readers it is one, see
 // Tombstone. It decodes nothing and allocates nothing.
 func Expired(wire []byte, nowMs int64) bool {
+	if !mayExpire(wire) {
+		return false
+	}
 	var expires, state uint64
 	for len(wire) > 0 {
 		num, typ, n := protowire.ConsumeTag(wire)
@@ -49,6 +52,37 @@ func Expired(wire []byte, nowMs int64) bool {
 		wire = wire[n:]
 	}
 	return state == 0 && isOver(int64(expires), nowMs)
+}
+
+// mayExpire reports whether a stored message has a time to live. Hardly any
+// has, and every one that is read is asked, so this goes by what
+// protocol.AppendMessage makes: fields in the order of their numbers, those up to
+// expires_ms with tags of one byte.
+func mayExpire(wire []byte) bool {
+	const tag = fieldExpiresMs << 3
+	for i := 0; i < len(wire) && wire[i] <= tag; {
+		if wire[i] == tag {
+			return true
+		}
+		isBytes := protowire.Type(wire[i]&7) == protowire.BytesType
+		var v, shift uint64
+		for i++; i < len(wire) && wire[i] >= 0x80 && shift < 63; i++ {
+			v |= uint64(wire[i]&0x7f) << shift
+			shift += 7
+		}
+		if i == len(wire) {
+			return true // cut off
+		}
+		v |= uint64(wire[i]) << shift
+		i++
+		if isBytes {
+			if v > uint64(len(wire)-i) {
+				return true
+			}
+			i += int(v)
+		}
+	}
+	return false
 }
 
 // isOver reports whether a time to live that ends at expiresMs, 0 for never, is

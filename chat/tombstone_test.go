@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
 
 	"github.com/godwit-im/godwit/protocol"
 	"github.com/godwit-im/godwit/protocol/pb"
@@ -75,6 +76,29 @@ func TestExpired(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { Expired(wire, 3000) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+// TestMayExpire: by the bytes that say so in every kind of message, whatever else
+// there is in it.
+func TestMayExpire(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		some := func(name string) bool { return rapid.Bool().Draw(t, name) }
+		m := &pb.Message{
+			Conversation: "d:ann:bob", Seq: rapid.Uint64().Draw(t, "seq"), Id: rapid.Uint64().Draw(t, "id"),
+			TimeMs: rapid.Int64().Draw(t, "time"), Count: rapid.Uint64().Draw(t, "count"),
+			Body: rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "body"), MentionAll: some("all"),
+			ExpiresMs: rapid.SampledFrom([]int64{0, 1, 1 << 40}).Draw(t, "expires"),
+		}
+		if some("mentions") {
+			m.Mentions = []string{"ann", "x"}
+		}
+		if some("flags") {
+			m.Flags, m.State, m.EditedSeq = 3, 1, 1<<40
+		}
+		if got := mayExpire(protocol.AppendMessage(nil, m)); got != (m.ExpiresMs != 0) {
+			t.Fatalf("%v: %v", m, got)
+		}
+	})
 }
 
 func BenchmarkExpired(b *testing.B) {

@@ -125,3 +125,92 @@ func BenchmarkSync(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkLogin is the SYNC of a user who is in 500 direct conversations and as
+// many groups, in so many of which something was written since the user's cursor,
+// half of them groups. Others have written meanwhile in every partition. B/answer
+// is the size of the SYNCED.
+func BenchmarkLogin(b *testing.B) {
+	const conversations, others = 1000, 2000
+	n := newNode(b, func(c *nodeConfig) { c.store.Partitions, c.store.Durability = 16, msgstore.Interval })
+	id := 0
+	submit := func(c chat.Command) {
+		id++
+		c.ClientID, c.Kind, c.Body = fmt.Sprint(id), pb.Kind_KIND_TEXT, make([]byte, 256)
+		n.submitted++
+		if err := n.log.Submit(&chat.Proposal{Command: c}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	peer := func(i int) string { return fmt.Sprintf("peer%d", i) }
+	write := func(i int) {
+		if i%2 == 0 {
+			submit(chat.Command{Op: chat.OpSend, Conversation: protocol.DirectID(peer(i), "ann"), User: peer(i)})
+		} else {
+			submit(chat.Command{Op: chat.OpSend, Conversation: protocol.GroupID(peer(i), "club"), User: peer(i)})
+		}
+	}
+	for i := range conversations {
+		if i%2 == 1 {
+			create := &pb.CreateGroup{ClientId: "club", Name: fmt.Sprintf("the club of %d", i), Users: []string{"ann", peer(i - 1)}}
+			submit(chat.Command{
+				Op: chat.OpGroup, Conversation: protocol.GroupID(peer(i), "club"), User: peer(i),
+				Group: &pb.GroupRequest{Action: &pb.GroupRequest_Create{Create: create}},
+			})
+		}
+		write(i)
+	}
+	n.settle()
+	sync := func(cursor []byte) ([]byte, *pb.Synced) {
+		frame, err := n.sync(n.applied(), "ann", 1, &pb.Sync{Cursor: cursor, Limit: 500})
+		if err != nil {
+			b.Fatal(err)
+		}
+		page := &pb.Synced{}
+		decode(b, mustParse(frame), protocol.TypeSynced, page)
+		return frame, page
+	}
+	_, page := sync(nil)
+	for page.More {
+		_, page = sync(page.Cursor)
+	}
+	for _, changed := range []int{0, 5, conversations} {
+		b.Run(fmt.Sprintf("changed=%d", changed), func(b *testing.B) {
+			for i := range changed {
+				write(i)
+			}
+			for i := range others {
+				from, to := fmt.Sprintf("other%d", i), fmt.Sprintf("other%d", i+1)
+				submit(chat.Command{Op: chat.OpSend, Conversation: protocol.DirectID(from, to), User: from})
+			}
+			n.settle()
+			cursor := page.Cursor
+			size, told := 0, 0
+			b.ReportAllocs()
+			for b.Loop() {
+				size, told = 0, 0
+				at := cursor
+				for more := true; more; {
+					frame, err := n.sync(n.applied(), "ann", 1, &pb.Sync{Cursor: at, Limit: 500})
+					if err != nil {
+						b.Fatal(err)
+					}
+					size += len(frame)
+					b.StopTimer()
+					next := &pb.Synced{}
+					decode(b, mustParse(frame), protocol.TypeSynced, next)
+					at, more = next.Cursor, next.More
+					told += len(next.Conversations)
+					b.StartTimer()
+				}
+			}
+			if told != changed {
+				b.Fatalf("%d conversations, %d have changed", told, changed)
+			}
+			b.ReportMetric(float64(size), "B/answer")
+		})
+		for _, page = sync(page.Cursor); page.More; {
+			_, page = sync(page.Cursor)
+		}
+	}
+}
