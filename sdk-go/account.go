@@ -4,8 +4,6 @@ import (
 	"log/slog"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/godwit-im/godwit/protocol"
 	"github.com/godwit-im/godwit/protocol/pb"
 )
@@ -101,7 +99,7 @@ func (a *account) init(o *Options, snap *Snapshot) {
 		sessionBell: newBell(),
 	}
 	h := &o.Handler
-	a.tellViews = h.OnConversation != nil || h.OnGroup != nil || h.OnContact != nil
+	a.tellViews = h.OnConversation != nil || h.OnGroupChanged != nil || h.OnContact != nil
 	for _, p := range snap.Positions {
 		b := a.box(p.Conversation)
 		b.started = true
@@ -368,6 +366,22 @@ func (a *account) raisePeer(b *box, read, delivered uint64) {
 	a.touch(b)
 }
 
+// memberReceipt takes the cursors of a member of a small group.
+func (a *account) memberReceipt(b *box, m *pb.Receipt) {
+	if !isGroup(b.id) {
+		return
+	}
+	if len(b.memberReceipts) == 0 {
+		b.memberReceipts = make(map[string]Receipt)
+		a.enqueue(event{what: memberReceiptEvent, box: b})
+	}
+	r := b.memberReceipts[m.User]
+	b.memberReceipts[m.User] = Receipt{
+		Conversation: b.id, User: m.User,
+		ReadSeq: max(r.ReadSeq, m.ReadSeq), DeliveredSeq: max(r.DeliveredSeq, m.DeliveredSeq),
+	}
+}
+
 // raiseOwn moves the user's own cursors, as the server knows them, forward.
 func (a *account) raiseOwn(b *box, read, delivered uint64) {
 	moved := read > b.readKnown
@@ -391,9 +405,7 @@ func (a *account) wantRead(b *box, seq uint64, now time.Time) {
 	}
 	if marked {
 		b.unmark = true
-		row := proto.Clone(b.view.membership).(*pb.Membership)
-		row.Settings.MarkedUnread = false
-		b.view.membership = row
+		b.unmarkUnread()
 	}
 	if old := b.isRead(); seq > old {
 		b.readWant = seq

@@ -52,6 +52,8 @@ type box struct {
 	unread                    uint64
 	peerReceipt, ownReceipt   bool // queued for the handler, with the values of when it is handed
 	waiters                   map[*waiter]struct{}
+	// Of the members of a small group, to be told to the handler.
+	memberReceipts map[string]Receipt
 
 	// The user's cursors as they should be. A MARK is owed while one of them
 	// is ahead of what is known.

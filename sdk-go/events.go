@@ -1,6 +1,10 @@
 package godwit
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 // event is something to tell the application.
 type event struct {
@@ -21,6 +25,7 @@ const (
 	messageEvent eventKind = iota
 	peerReceiptEvent
 	ownReceiptEvent
+	memberReceiptEvent
 	stateEvent
 	gapEvent
 	resetEvent
@@ -160,6 +165,16 @@ func (c *Client) hand(e *event) {
 		if h.OnReceipt != nil {
 			h.OnReceipt(r)
 		}
+	case memberReceiptEvent:
+		c.mu.Lock()
+		receipts := b.memberReceipts
+		b.memberReceipts = nil
+		c.mu.Unlock()
+		for _, user := range slices.Sorted(maps.Keys(receipts)) {
+			if h.OnReceipt != nil {
+				h.OnReceipt(receipts[user])
+			}
+		}
 	case stateEvent:
 		if h.OnState != nil {
 			h.OnState(e.state)
@@ -213,8 +228,8 @@ func (c *Client) handView(b *box) {
 	conversation := b.conversation()
 	contact, _ := b.contact()
 	c.mu.Unlock()
-	if newGroup && conversation.Group != nil && h.OnGroup != nil {
-		h.OnGroup(*conversation.Group)
+	if newGroup && conversation.Group != nil && h.OnGroupChanged != nil {
+		h.OnGroupChanged(*conversation.Group)
 	}
 	if newContact && contact.User != "" && h.OnContact != nil {
 		h.OnContact(contact)

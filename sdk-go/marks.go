@@ -45,8 +45,9 @@ func (s *session) marked(r request, m *pb.Marked, now time.Time) {
 	b := r.box
 	s.marking--
 	b.sessionPart.marking = false
-	if r.from > 0 && b.view.membership.GetSettings().GetMarkedUnread() {
-		s.account.own(b, func(row *pb.Membership) { row.Settings.MarkedUnread = false })
+	if r.from > 0 {
+		b.unmarkUnread()
+		s.account.stated(b)
 	}
 	s.account.markedUnread(b, m.ReadSeq, m.DeliveredSeq, m.Unread)
 	s.wantMark(b, now.Add(markDelay))

@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/godwit-im/godwit/protocol"
 	"github.com/godwit-im/godwit/protocol/pb"
 )
 
@@ -86,7 +87,10 @@ type Message struct {
 type Reaction struct {
 	Key   string // a smiley, say
 	Count uint64
-	Users []string // the first of them, 10 at most; Client.Reactors has them all
+	// Users are the first of them by id, protocol.MaxReactionUsers at most. Where
+	// there are more, one who takes it back leaves a place that Apply can't fill.
+	// Client.Reactors has them all.
+	Users []string
 }
 
 // Media describes an object that is kept elsewhere.
@@ -173,58 +177,49 @@ func (m *Message) Apply(c MessageChange) bool {
 	case c.Conversation != m.Conversation:
 		return false
 	case c.Type == ChangeCleared:
-		if m.Seq > c.Seq || m.State == MessageDeleted {
-			return false
-		}
-		m.bury(MessageDeleted)
-		return true
+		return m.Seq <= c.Seq && m.bury(MessageDeleted)
 	case c.Seq != m.Seq || e.Seq != 0 && e.Seq <= m.Version:
 		return false
 	}
 	switch c.Type {
 	case ChangeDeleted:
-		if m.State == MessageDeleted {
-			return false
-		}
-		m.bury(MessageDeleted)
-		return true
+		return m.bury(MessageDeleted)
 	case ChangeExpired:
-		if m.State != MessageNormal {
-			return false
-		}
-		m.bury(MessageExpired)
-		return true
+		return m.bury(MessageExpired)
 	}
 	m.Version = e.Seq
-	// One that the user has deleted goes on for the others.
 	normal := m.State == MessageNormal
 	switch {
 	case c.Type == ChangeEdited:
 		m.Edited = e.Time
-		if normal {
+		if normal && e.State == MessageNormal { // else a later event has made it void
 			m.Body, m.ContentType = slices.Clone(e.Body), e.ContentType
+			m.Mentions, m.MentionAll = slices.Clone(e.Mentions), e.MentionAll
 			m.decode()
 		}
 	case c.Type == ChangeRecalled:
 		m.RecalledBy = e.Sender
-		if normal {
-			m.bury(MessageRecalled)
-		}
+		m.bury(MessageRecalled)
 	case c.Type == ChangeReacted && normal:
 		m.react(e.Text(), e.Sender, e.Remove)
 	}
 	return true
 }
 
-// bury makes m a tombstone.
-func (m *Message) bury(state MessageState) {
+// bury makes m a tombstone, and reports whether it is another one than before.
+// What a message is for all goes before what it is for the user who deleted it.
+func (m *Message) bury(state MessageState) bool {
+	if m.State != MessageNormal && (m.State != MessageDeleted || state == MessageDeleted) {
+		return false
+	}
 	m.State = state
-	m.Body, m.Media, m.ContentType = nil, nil, ""
+	m.Body, m.Media, m.Notice, m.ContentType = nil, nil, nil, ""
 	m.Reactions, m.Mentions, m.MentionAll = nil, nil, false
+	return true
 }
 
 func (m *Message) react(key, user string, remove bool) {
-	const most = 10 // users that a message names; protocol.MaxReactionUsers
+	const most = protocol.MaxReactionUsers
 	m.Reactions = cloneReactions(m.Reactions)
 	i := slices.IndexFunc(m.Reactions, func(r Reaction) bool { return r.Key == key })
 	switch {
@@ -239,9 +234,10 @@ func (m *Message) react(key, user string, remove bool) {
 		m.Reactions = append(m.Reactions, Reaction{Key: key, Count: 1, Users: []string{user}})
 	default:
 		r := &m.Reactions[i]
-		if r.Count++; len(r.Users) < most {
-			r.Users = append(r.Users, user)
-		}
+		r.Count++
+		at, _ := slices.BinarySearch(r.Users, user)
+		r.Users = slices.Insert(r.Users, at, user)
+		r.Users = r.Users[:min(len(r.Users), most)]
 	}
 }
 

@@ -193,7 +193,11 @@ func (r *modelRun) step() {
 		}
 		wait(c.SendText(ctx, conv, fmt.Sprint("text ", r.rng.IntN(1000)), options...))
 	case n < 36:
-		wait(c.EditText(ctx, conv, some(), fmt.Sprint("edit ", r.rng.IntN(1000))))
+		var options []godwit.SendOption
+		if r.rng.IntN(3) == 0 {
+			options = append(options, godwit.Mention(r.user()))
+		}
+		wait(c.EditText(ctx, conv, some(), fmt.Sprint("edit ", r.rng.IntN(1000)), options...))
 	case n < 42:
 		wait(c.Recall(ctx, conv, some()))
 	case n < 48:

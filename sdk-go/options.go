@@ -105,9 +105,9 @@ type Handler struct {
 	// one, with how the conversation stands by then.
 	OnConversation func(Conversation)
 
-	// OnGroup tells that a group's own data changed, or who is in it; in the latter
+	// OnGroupChanged tells that a group's own data changed, or who is in it; in the latter
 	// case Client.Members has the list.
-	OnGroup func(Group)
+	OnGroupChanged func(Group)
 
 	// OnContact tells that another user is now something else to this one: see
 	// Client.Contacts. The request of one comes as a notice, too.
@@ -120,7 +120,8 @@ type Handler struct {
 	OnSignal func(Signal)
 
 	// OnReceipt tells that a member's cursors moved forward: the peer has read
-	// more of the user's messages, or the user has on another device.
+	// more of the user's messages, or a member of a small group has, or the user has
+	// on another device.
 	OnReceipt func(Receipt)
 
 	// OnState tells how the connection fares.

@@ -69,6 +69,8 @@ func (s *session) pushed(m proto.Message, now time.Time) error {
 			a.markedUnread(b, m.ReadSeq, m.DeliveredSeq, m.Unread)
 		case b.peer:
 			a.raisePeer(b, m.ReadSeq, m.DeliveredSeq)
+		default:
+			a.memberReceipt(b, m)
 		}
 	case *pb.State:
 		if m.State == nil || m.State.Conversation == "" {
@@ -78,7 +80,7 @@ func (s *session) pushed(m proto.Message, now time.Time) error {
 		if a.inDoubt(b) {
 			return nil // SYNC has it, too
 		}
-		a.learn(b, m.State)
+		a.learn(b, m.State, true)
 		a.stated(b)
 		s.wantPull(b)
 	case *pb.Presence:

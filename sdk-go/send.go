@@ -87,24 +87,27 @@ func (c *Client) sendTo(ctx context.Context, to string, d Draft, options []SendO
 // Edit gives the user's own message at seq another body; the ContentType goes
 // along where the message has one. Like Send it returns once the Store has it,
 // and the Ack's seq is that of the event: the message keeps its own.
-func (c *Client) Edit(ctx context.Context, conversation string, seq uint64, contentType string, body []byte) (*Outgoing, error) {
-	return c.Send(ctx, conversation, Draft{Kind: KindEdit, Target: seq, ContentType: contentType, Body: body})
+//
+// The only options that it takes are mentions, which replace those that the
+// message has.
+func (c *Client) Edit(ctx context.Context, conversation string, seq uint64, contentType string, body []byte, options ...SendOption) (*Outgoing, error) {
+	return c.Send(ctx, conversation, Draft{Kind: KindEdit, Target: seq, ContentType: contentType, Body: body}, options...)
 }
 
 // EditText gives the user's own KindText message at seq another text, as Edit
 // does.
-func (c *Client) EditText(ctx context.Context, conversation string, seq uint64, text string) (*Outgoing, error) {
-	return c.Edit(ctx, conversation, seq, "", []byte(text))
+func (c *Client) EditText(ctx context.Context, conversation string, seq uint64, text string, options ...SendOption) (*Outgoing, error) {
+	return c.Edit(ctx, conversation, seq, "", []byte(text), options...)
 }
 
 // EditMedia gives the user's own KindMedia message at seq other media, as Edit
 // does.
-func (c *Client) EditMedia(ctx context.Context, conversation string, seq uint64, media Media) (*Outgoing, error) {
+func (c *Client) EditMedia(ctx context.Context, conversation string, seq uint64, media Media, options ...SendOption) (*Outgoing, error) {
 	d, err := mediaDraft(media)
 	if err != nil {
 		return nil, fmt.Errorf("godwit: edit: %w", err)
 	}
-	return c.Edit(ctx, conversation, seq, "", d.Body)
+	return c.Edit(ctx, conversation, seq, "", d.Body, options...)
 }
 
 // Recall takes the message at seq back, for everybody: one's own for a while,

@@ -83,6 +83,7 @@ func (c *Client) delete(body *pb.Delete) *Call[struct{}] {
 			old := b.isRead()
 			a.raiseOwn(b, cleared, cleared)
 			a.readUpTo(b, old)
+			a.stated(b)
 		}
 		a.forget(b, body.Seqs, before, cleared)
 		a.changed(b)

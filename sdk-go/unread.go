@@ -67,10 +67,10 @@ func (r *recent) remove(seq uint64) (m recentMessage, ok bool) {
 	return m, true
 }
 
-// mention is the first that mentions the user, 0 if none does.
-func (r *recent) mention() uint64 {
+// mention is the first past seq that mentions the user, 0 if none does.
+func (r *recent) mention(seq uint64) uint64 {
 	for _, m := range r.entries {
-		if m.mentions {
+		if m.mentions && m.seq > seq {
 			return m.seq
 		}
 	}
@@ -114,6 +114,22 @@ func (a *account) recalled(b *box, event *Message) {
 	b.view.recallAt = event.Seq
 	delete(b.view.expiring, event.Target)
 	a.uncount(b, event.Target, event.Seq <= b.view.unreadAt)
+}
+
+// edited looks whether an EDIT by another user mentions this one, or no longer
+// does. Where the first mention then is depends on what was read when, so the
+// server tells.
+func (a *account) edited(b *box, event *Message) {
+	v := &b.view
+	did, does := false, event.Sender != a.user && event.Mentioned(a.user)
+	for i := range v.recent.entries {
+		if m := &v.recent.entries[i]; m.seq == event.Target {
+			did, m.mentions = m.mentions, does
+		}
+	}
+	if event.Sender != a.user && event.Seq > v.unreadAt && (did || does || v.mention == event.Target) {
+		a.wantInfo(b)
+	}
 }
 
 // uncount takes a message that is gone off the count. known says that the server
@@ -162,7 +178,7 @@ func (a *account) nextMention(b *box, seq uint64) {
 	v := &b.view
 	switch {
 	case v.recent.after <= seq && v.applied >= v.unreadAt:
-		v.mention = v.recent.mention()
+		v.mention = v.recent.mention(seq)
 	case b.unread > 0:
 		a.wantInfo(b)
 	}
@@ -170,7 +186,7 @@ func (a *account) nextMention(b *box, seq uint64) {
 
 // learnUnread takes the server's count, of a time when the head was at
 // cs.HeadSeq. Messages may have been seen since.
-func (a *account) learnUnread(b *box, cs *pb.ConversationState) {
+func (a *account) learnUnread(b *box, cs *pb.ConversationState, pushed bool) {
 	v := &b.view
 	a.raiseOwn(b, cs.ReadSeq, cs.DeliveredSeq)
 	v.recent.read(b.isRead())
@@ -179,11 +195,16 @@ func (a *account) learnUnread(b *box, cs *pb.ConversationState) {
 		// The count is older than the cursor, or a MARK is owed: its answer tells.
 		return
 	case read > cs.ReadSeq:
-		b.unread, v.mention = v.recent.past(read), v.recent.mention()
+		b.unread, v.mention = v.recent.past(read), v.recent.mention(read)
 	default:
-		b.unread, v.mention = cs.Unread+v.recent.past(cs.HeadSeq), cs.MentionSeq
-		if v.mention == 0 {
-			v.mention = v.recent.mention()
+		b.unread = cs.Unread + v.recent.past(cs.HeadSeq)
+		switch {
+		case !pushed && cs.MentionSeq == 0:
+			v.mention = v.recent.mention(cs.HeadSeq)
+		case !pushed:
+			v.mention = cs.MentionSeq
+		case v.mention <= read:
+			v.mention = v.recent.mention(read)
 		}
 	}
 	v.unreadAt = cs.HeadSeq

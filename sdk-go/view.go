@@ -43,11 +43,9 @@ func (b *box) reads() bool {
 	if !isGroup(b.id) {
 		return true
 	}
-	switch b.view.membership.GetStanding() {
-	case StandingActive, StandingLeft, StandingRemoved:
-		return true
-	}
-	return b.view.membership == nil // not known yet
+	m := b.view.membership
+	// One who was a member keeps that, also while they are invited again.
+	return m == nil || m.Standing == StandingActive || m.UntilSeq > 0
 }
 
 // until is the last seq that the user may ever read; 0 = there is no last.
@@ -66,8 +64,8 @@ func (v *view) skipTo(seq uint64) {
 }
 
 // learn takes what the server says of a conversation, in a SYNC, a STATE or
-// an INFO.
-func (a *account) learn(b *box, cs *pb.ConversationState) {
+// an INFO. A STATE, which is pushed, does not say what the first mention is.
+func (a *account) learn(b *box, cs *pb.ConversationState, pushed bool) {
 	v := &b.view
 	old := v.membership
 	v.membership, v.first = cs.Membership, cs.MinSeq
@@ -97,7 +95,7 @@ func (a *account) learn(b *box, cs *pb.ConversationState) {
 		v.preview = nil
 	}
 	a.raisePeer(b, cs.PeerReadSeq, cs.PeerDeliveredSeq)
-	a.learnUnread(b, cs)
+	a.learnUnread(b, cs, pushed)
 	v.newContact = v.newContact || !sameContact(old, v.membership)
 	a.changed(b)
 }
@@ -170,27 +168,42 @@ func (a *account) see(b *box, m *Message) {
 		return
 	}
 	v.applied = m.Seq
-	if m.Sender == a.user && isGroup(b.id) && m.Seq > b.readKnown {
+	if m.Sender == a.user && isGroup(b.id) && !m.IsEvent() && m.Seq > b.readKnown {
 		// Who writes in a group has read it.
 		old := max(b.readKnown, b.readWant)
 		b.readKnown, b.deliveredKnown = m.Seq, max(b.deliveredKnown, m.Seq)
 		if m.Seq > v.unreadAt {
 			a.readUpTo(b, old)
+			b.unmarkUnread()
 		}
 	}
 	switch {
 	case m.IsEvent():
 		a.applyToPreview(b, m.Change())
-		if m.Kind == KindRecall {
+		switch m.Kind {
+		case KindRecall:
 			a.recalled(b, m)
+		case KindEdit:
+			a.edited(b, m)
 		}
 	default:
 		a.count(b, m)
 		a.preview(b, m)
 		a.noticed(b, m)
+		a.watch(b, m)
 	}
-	a.watch(b, m)
 	a.changed(b)
+}
+
+// unmarkUnread takes Settings.MarkedUnread away, as the server does when the
+// user reads or writes.
+func (b *box) unmarkUnread() {
+	if !b.view.membership.GetSettings().GetMarkedUnread() {
+		return
+	}
+	row := proto.Clone(b.view.membership).(*pb.Membership)
+	row.Settings.MarkedUnread = false
+	b.view.membership = row
 }
 
 // preview takes a message for the preview if there is none that is newer.
@@ -253,6 +266,7 @@ func (a *account) noticed(b *box, m *Message) {
 		noAdmins()
 		if n.Member != nil && n.Member.Role == RoleAdmin {
 			g.Admins = append(g.Admins, n.Users...)
+			slices.Sort(g.Admins)
 		}
 	case NoticeMembersRemoved, NoticeMemberLeft:
 		noAdmins()

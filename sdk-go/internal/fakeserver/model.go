@@ -101,7 +101,7 @@ func (c *conversation) active() (users []string) {
 // view is the message at seq as user sees it.
 func (c *conversation) view(user string, seq uint64) *pb.Message {
 	m := c.messages[seq-1]
-	if _, deleted := c.members[user].deleted[seq]; deleted {
+	if _, deleted := c.members[user].deleted[seq]; deleted && m.State == pb.MessageState_MESSAGE_STATE_NORMAL {
 		m = tombstone(m, pb.MessageState_MESSAGE_STATE_DELETED)
 	}
 	return m
@@ -212,7 +212,7 @@ func (s *Server) touchMember(c *conversation, user string, origin *conn) {
 // pushState pushes STATE with the deletions since a stamp.
 func (s *Server) pushState(c *conversation, user string, since uint64, origin *conn) {
 	state := c.state(user, since)
-	state.Last = nil
+	state.Last, state.MentionSeq = nil, 0
 	if c.reads(user) {
 		state.Group = c.group
 	}
@@ -261,7 +261,10 @@ func (s *Server) append(user string, m *pb.Send) (sent *pb.Sent, stored *pb.Mess
 		}
 		if target == nil {
 			old := c.messages[m.Target-1]
-			return &pb.Sent{Seq: old.ChangedSeq, Id: old.Id, TimeMs: old.TimeMs, Duplicate: true}, nil, nil
+			if old.ChangedSeq != 0 {
+				old = c.messages[old.ChangedSeq-1]
+			}
+			return &pb.Sent{Seq: old.Seq, Id: old.Id, TimeMs: old.TimeMs, Duplicate: true}, nil, nil
 		}
 		s.put(c, stored)
 		target.ChangedSeq = stored.Seq
@@ -273,8 +276,11 @@ func (s *Server) append(user string, m *pb.Send) (sent *pb.Sent, stored *pb.Mess
 		s.put(c, stored)
 	}
 	c.byClient[key] = stored.Seq
-	if mine := c.members[user]; c.group != nil {
+	if mine := c.members[user]; c.group != nil && stored.Target == 0 {
 		mine.read, mine.delivered = stored.Seq, stored.Seq
+		if mine.row.GetSettings().GetMarkedUnread() {
+			mine.row.Settings.MarkedUnread = false
+		}
 	}
 	return &pb.Sent{Seq: stored.Seq, Id: stored.Id, TimeMs: stored.TimeMs}, stored, nil
 }
@@ -308,15 +314,17 @@ func (c *conversation) change(user string, event *pb.Message) (*pb.Message, *pro
 		return nil, protocol.Errorf(pb.Code_CODE_SEQ_OUT_OF_RANGE, "no message at %d", event.Target)
 	}
 	target := proto.Clone(c.messages[event.Target-1]).(*pb.Message)
-	if target.State != pb.MessageState_MESSAGE_STATE_NORMAL || target.Target != 0 {
+	if target.State != pb.MessageState_MESSAGE_STATE_NORMAL || target.Target != 0 || target.Kind == pb.Kind_KIND_NOTICE {
 		return nil, protocol.Errorf(pb.Code_CODE_NOT_FOUND, "the message at %d is gone", event.Target)
 	}
-	if event.Kind != pb.Kind_KIND_REACTION && target.Sender != user && !c.manages(user) {
+	mine := target.Sender == user || event.Kind == pb.Kind_KIND_RECALL && c.manages(user)
+	if event.Kind != pb.Kind_KIND_REACTION && !mine {
 		return nil, protocol.Errorf(pb.Code_CODE_NOT_ALLOWED, "another's message")
 	}
 	switch event.Kind {
 	case pb.Kind_KIND_EDIT:
 		target.Body, target.ContentType, target.EditedMs = event.Body, event.ContentType, -1
+		target.Mentions, target.MentionAll = event.Mentions, event.MentionAll
 	case pb.Kind_KIND_RECALL:
 		target = tombstone(target, pb.MessageState_MESSAGE_STATE_RECALLED)
 		target.RecalledBy = user
@@ -345,6 +353,7 @@ func react(m *pb.Message, key, user string, remove bool) bool {
 	default:
 		m.Reactions[i].Count++
 		m.Reactions[i].Users = append(m.Reactions[i].Users, user)
+		slices.Sort(m.Reactions[i].Users)
 	}
 	return true
 }
