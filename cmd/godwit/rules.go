@@ -6,6 +6,7 @@ import (
 
 	"github.com/godwit-im/godwit/cmd/godwit/internal/knob"
 	"github.com/godwit-im/godwit/server"
+	"github.com/godwit-im/godwit/session"
 )
 
 // ruleFields are what the knob "rules" holds: what people may do, and how much
@@ -25,6 +26,11 @@ func ruleFields(c *server.Config) []knob.Field {
 		{Name: "signal-members", Value: knob.Int(&r.SignalMembers), Doc: "members of a group that signals can be sent to [GROUP_TOO_LARGE]"},
 		{Name: "invites-per-minute", Value: knob.Int(&r.InvitesPerMinute), Doc: "users that one adds or invites to groups, or asks to be a contact, in a minute [RATE_LIMITED]"},
 		{Name: "devices", Value: knob.Int(&c.Session.MaxDevices), Doc: "devices that a user has connected at a time [TOO_MANY_DEVICES]"},
+		{Name: "login", Value: knob.Choice(&c.Session.LoginPolicy,
+			knob.Option[session.LoginPolicy]{Name: "all", Value: session.LoginAll},
+			knob.Option[session.LoginPolicy]{Name: "platform", Value: session.LoginPlatform},
+			knob.Option[session.LoginPolicy]{Name: "one", Value: session.LoginOne},
+		), Doc: "which devices of a user may be connected together: `all`, one per `platform`, or `one`; the others are ended [REPLACED]"},
 		{Name: "recall-window", Value: knob.Duration(&r.RecallWindow), Doc: "time in which senders may recall a message; 0 = any [TOO_LATE]"},
 		{Name: "edit-window", Value: knob.Duration(&r.EditWindow), Doc: "time in which senders may edit a message; 0 = any [TOO_LATE]"},
 		{Name: "max-ttl", Value: knob.Duration(&r.MaxTTL), Doc: "longest time to live that a sender may ask for; 0 = any [BAD_ARGUMENT]"},
