@@ -100,35 +100,55 @@ func tellStateWith(tx *msgstore.Tx, user, conversation string, effects []Effect,
 	if !found {
 		return effects, fmt.Errorf("no row of %q in %q to tell of", user, conversation)
 	}
-	unread, err := Unread(tx.Message, tx.GoneBetween, head, row, conversation, user)
-	if err != nil {
-		return effects, err
-	}
-	first, last := Bounds(head, row.Membership)
-	state := &pb.ConversationState{
-		Conversation: conversation,
-		HeadSeq:      last,
-		MinSeq:       first,
-		Unread:       unread,
-		ReadSeq:      row.ReadSeq,
-		DeliveredSeq: row.DeliveredSeq,
-		Membership:   row.Membership,
-	}
-	add(state)
-	if last == head.Seq {
-		state.HeadId = head.ID
-	}
-	if peer, direct := protocol.Peer(conversation, user); direct {
-		theirs, _, err := tx.Member(peer, conversation)
-		if err != nil {
+	state := &pb.ConversationState{Conversation: conversation, MinSeq: 1, Membership: row.Membership}
+	if protocol.KindOf(conversation) != protocol.Group || inside(row.Membership) {
+		if err := describe(tx, state, head, row, user); err != nil {
 			return effects, err
 		}
-		state.PeerReadSeq, state.PeerDeliveredSeq = theirs.ReadSeq, theirs.DeliveredSeq
 	}
+	add(state)
 	return append(effects, Effect{
 		Kind:         EffectState,
 		Conversation: conversation,
 		Users:        []string{user},
 		Frame:        protocol.AppendProto(nil, protocol.TypeState, 0, &pb.State{State: state}),
 	}), nil
+}
+
+// describe fills in what there is of a conversation for user, who may read
+// something of it.
+func describe(tx *msgstore.Tx, state *pb.ConversationState, head msgstore.Head, row msgstore.Member, user string) (err error) {
+	conversation := state.Conversation
+	first, last := Bounds(head, row.Membership)
+	state.HeadSeq, state.MinSeq = last, first
+	state.ReadSeq, state.DeliveredSeq = row.ReadSeq, row.DeliveredSeq
+	if state.Unread, err = Unread(tx.Message, tx.GoneBetween, head, row, conversation, user); err != nil {
+		return err
+	}
+	switch {
+	case last == head.Seq:
+		state.HeadId = head.ID
+	case last >= head.MinSeq:
+		m, err := readMessage(tx.Message, conversation, last)
+		if err != nil {
+			return err
+		}
+		state.HeadId = m.Id
+	}
+	if after := max(row.ReadSeq, first-1); head.Mentioned > after {
+		if state.MentionSeq, err = tx.FirstMention(user, conversation, after); err != nil {
+			return err
+		}
+		if state.MentionSeq > last {
+			state.MentionSeq = 0
+		}
+	}
+	if peer, direct := protocol.Peer(conversation, user); direct {
+		theirs, _, err := tx.Member(peer, conversation)
+		if err != nil {
+			return err
+		}
+		state.PeerReadSeq, state.PeerDeliveredSeq = theirs.ReadSeq, theirs.DeliveredSeq
+	}
+	return nil
 }

@@ -201,6 +201,10 @@ func (r *rowCommands) change(id string, c *modelConversation, op int) error {
 	if want := r.m.gone(id, except, after, upto); err != nil || n != want {
 		return fmt.Errorf("in the Tx %d of %s in (%d, %d] are gone, %w; want %d", n, id, after, upto, err, want)
 	}
+	first, err := r.tx.FirstMention(except, id, after)
+	if want := r.m.firstMention(except, id, after); err != nil || first != want {
+		return fmt.Errorf("in the Tx the first mention of %s in %s past %d is %d, %w; want %d", except, id, after, first, err, want)
+	}
 	return nil
 }
 

@@ -45,12 +45,20 @@ func mentioned(users []string, all bool) []string {
 
 // FirstMention returns the first seq past after that mentions the user, or all;
 // 0 if there is none.
-func (s *Store) FirstMention(user, conversation string, after uint64) (first uint64, err error) {
-	p := s.PartitionOf(conversation)
+func (s *Store) FirstMention(user, conversation string, after uint64) (uint64, error) {
+	return firstMention(s.rowsIn, s.PartitionOf(conversation), user, conversation, after)
+}
+
+// FirstMention is Store.FirstMention as the Tx leaves it.
+func (tx *Tx) FirstMention(user, conversation string, after uint64) (uint64, error) {
+	return firstMention(tx.rowsIn, tx.s.PartitionOf(conversation), user, conversation, after)
+}
+
+func firstMention(rowsIn rowsFunc, p int, user, conversation string, after uint64) (first uint64, err error) {
 	for _, name := range []string{user, ""} {
 		lower := appendMentionKey(nil, p, conversation, name, after+1)
 		upper := successor(slices.Clone(lower[:len(lower)-8]))
-		err := s.rowsIn(lower, upper, func(key, _ []byte, _ uint64) (bool, error) {
+		err := rowsIn(lower, upper, func(key, _ []byte, _ uint64) (bool, error) {
 			if seq := lastUint64(key); first == 0 || seq < first {
 				first = seq
 			}
