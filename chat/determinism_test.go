@@ -16,20 +16,19 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/godwit-im/godwit/msgstore"
+	"github.com/godwit-im/godwit/protocol"
 	"github.com/godwit-im/godwit/protocol/pb"
 )
 
 // TestApplyIsDeterministic applies the same commands to two stores, cut into
 // different commits: results, effects and stores must be the same.
 func TestApplyIsDeterministic(t *testing.T) {
-	rules := DefaultRules()
-	rules.MaxReactions = 2
-	rules.RecallWindow = 800 * time.Millisecond
 	rapid.Check(t, func(t *rapid.T) {
-		commands := rapid.SliceOfN(rapid.Custom(drawCommand), 1, 80).Draw(t, "commands")
+		commands := append(newGroups(), rapid.SliceOfN(rapid.Custom(drawCommand), 1, 80).Draw(t, "commands")...)
 		for i := range commands {
 			commands[i].MessageID = uint64(1000 + i)
-			commands[i].Rules = &rules
+			commands[i].Rules.MaxReactions = 2
+			commands[i].Rules.RecallWindow = 800 * time.Millisecond
 		}
 		wantTranscript, wantHash := replay(t, commands, func(int) bool { return true })
 		cuts := rapid.SliceOfN(rapid.Bool(), len(commands), len(commands)).Draw(t, "cuts")
@@ -44,14 +43,16 @@ func TestApplyIsDeterministic(t *testing.T) {
 }
 
 func drawCommand(t *rapid.T) Command {
-	user := rapid.SampledFrom([]string{"ann", "bob", "cid"})
+	conversation := rapid.SampledFrom(append([]string{"d:ann:bob", "d:ann:cid", "d:bob:cid"}, drawnGroups...))
 	c := Command{
-		Conversation: rapid.SampledFrom([]string{"d:ann:bob", "d:ann:cid", "d:bob:cid"}).Draw(t, "conversation"),
-		User:         user.Draw(t, "user"),
+		Conversation: conversation.Draw(t, "conversation"),
+		User:         rapid.SampledFrom(drawnUsers).Draw(t, "user"),
 		TimeMs:       rapid.Int64Range(1, 1000).Draw(t, "time"), // goes back and forth
-		Rules:        rulesOf(rapid.SampledFrom([]string{"", "", "contacts-only", "delete-two"}).Draw(t, "rules")),
+		Rules:        rulesOf(rapid.SampledFrom([]string{"", "", "contacts-only", "delete-two", "ask-first", "three-members"}).Draw(t, "rules")),
 	}
-	switch rapid.IntRange(0, 24).Draw(t, "op") {
+	switch rapid.IntRange(0, 34).Draw(t, "op") {
+	case 25, 26, 27, 28, 29, 30, 31, 32, 33, 34:
+		drawGroupCommand(t, &c)
 	case 20, 21, 22, 23, 24:
 		drawOwnCommand(t, &c)
 	case 0, 1:
@@ -95,6 +96,7 @@ func drawKind(t *rapid.T, c *Command) {
 	case 5:
 		c.Mentions = mentions.Draw(t, "mentions")
 		c.ReplySeq = rapid.Uint64Range(0, 4).Draw(t, "reply")
+		c.MentionAll = protocol.KindOf(c.Conversation) == protocol.Group && rapid.Bool().Draw(t, "all")
 	}
 }
 
@@ -161,7 +163,7 @@ func TestApplyReadsOnlyItsArguments(t *testing.T) {
 	// The walk must not have missed the point.
 	for _, f := range []string{
 		"Apply", "applySend", "applyMark", "applyTrim", "applyExpire", "applySettings", "applyDelete", "applyContact", "applyAccount",
-		"applySeen", "applyNotify", "applyForget", "applyGroup", "push", "othersUpTo", "bury", "react", "tellState", "enter", "exit",
+		"applySeen", "applyNotify", "applyForget", "applyGroup", "push", "othersUpTo", "describe", "refuse", "bury", "react", "tellState", "enter", "exit",
 	} {
 		if !reached[f] {
 			t.Errorf("the walk from Apply did not reach %s; it reached %v", f, reached)

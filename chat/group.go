@@ -69,14 +69,13 @@ func (a *groupAct) apply() (*protocol.Error, error) {
 		return nil, err
 	}
 	req := a.cmd.Group
-	if create := req.GetCreate(); create != nil {
-		if found {
-			a.g = g // made by the same request, sent before
-			return nil, nil
-		}
+	create := req.GetCreate()
+	switch {
+	case create != nil && a.cmd.Conversation != protocol.GroupID(a.cmd.User, create.ClientId):
+		return errNotAMember, nil
+	case create != nil && !found:
 		return a.create(create)
-	}
-	if !found || g.DissolvedSeq > 0 {
+	case !found:
 		return errNotAMember, nil
 	}
 	row, _, err := a.tx.Member(a.cmd.User, a.cmd.Conversation)
@@ -84,6 +83,15 @@ func (a *groupAct) apply() (*protocol.Error, error) {
 		return nil, err
 	}
 	a.g, a.me = proto.Clone(g).(*pb.Group), ownMembership(row)
+	switch {
+	case create != nil: // made by the same request, sent before
+		if a.standing = a.me.Standing; a.standing != pb.Standing_STANDING_ACTIVE {
+			a.g = a.outside()
+		}
+		return nil, nil
+	case a.g.DissolvedSeq > 0:
+		return a.afterEnd(req)
+	}
 	switch req.Action.(type) {
 	case *pb.GroupRequest_Join:
 		return a.join(req.GetJoin())
@@ -132,9 +140,6 @@ func (a *groupAct) may(r right) bool { return may(a.g, a.me, r, a.cmd.TimeMs) }
 // create makes the group.
 func (a *groupAct) create(req *pb.CreateGroup) (*protocol.Error, error) {
 	cmd := a.cmd
-	if cmd.Conversation != protocol.GroupID(cmd.User, req.ClientId) {
-		return errNotAMember, nil
-	}
 	a.g = &pb.Group{
 		Conversation:  cmd.Conversation,
 		Kind:          cmp.Or(req.Kind, pb.GroupKind_GROUP_KIND_GROUP),
@@ -177,7 +182,7 @@ func (a *groupAct) create(req *pb.CreateGroup) (*protocol.Error, error) {
 	}
 	a.joined = members
 	a.g.Members, a.g.MembersVersion = uint32(len(members)), 1
-	if err := a.notice(&pb.Notice{Type: pb.NoticeType_NOTICE_TYPE_GROUP_CREATED, Users: members, Group: a.g}, false); err != nil {
+	if err := a.notice(&pb.Notice{Type: pb.NoticeType_NOTICE_TYPE_GROUP_CREATED, Users: a.named(members), Group: a.g}, false); err != nil {
 		return nil, err
 	}
 	if cmd.Rules.AskFirst {
@@ -261,6 +266,22 @@ func (a *groupAct) dissolve() (*protocol.Error, error) {
 	}
 	a.g.DissolvedSeq, a.dissolved = a.seq, true
 	return nil, a.tx.PutGroup(a.index, a.g)
+}
+
+// afterEnd is what can still be done with a group that was dissolved: to put it,
+// or an invitation into it, away.
+func (a *groupAct) afterEnd(req *pb.GroupRequest) (*protocol.Error, error) {
+	_, leaves := req.Action.(*pb.GroupRequest_Leave)
+	_, refuses := req.Action.(*pb.GroupRequest_Refuse)
+	switch {
+	case refuses && a.me.Standing != pb.Standing_STANDING_ACTIVE:
+		return a.refuse()
+	case leaves && a.me.Standing == pb.Standing_STANDING_ACTIVE:
+		return nil, a.changeRow(a.cmd.User, func(m *pb.Membership) {
+			m.Standing, m.Role, m.UntilSeq = pb.Standing_STANDING_LEFT, pb.Role_ROLE_UNSPECIFIED, a.g.DissolvedSeq
+		})
+	}
+	return errNotAMember, nil
 }
 
 // notice appends a notice to the group's messages. One that is hidden is there

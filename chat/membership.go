@@ -18,7 +18,7 @@ func (a *groupAct) newMember(m *pb.Membership, first uint64) *pb.Membership {
 	return &pb.Membership{
 		Role: pb.Role_ROLE_MEMBER, Standing: pb.Standing_STANDING_ACTIVE, FromSeq: first, JoinedMs: a.cmd.TimeMs,
 		Nick: m.GetNick(), InvitedBy: m.GetInvitedBy(), ClearedSeq: m.GetClearedSeq(), Settings: m.GetSettings(),
-		DeletedSeq: m.GetDeletedSeq(),
+		DeletedSeq: m.GetDeletedSeq(), MutedUntilMs: m.GetMutedUntilMs(), // nobody leaves to be heard again
 	}
 }
 
@@ -100,20 +100,30 @@ func (a *groupAct) enter(users []string, notice pb.NoticeType) error {
 	}
 	a.joined = users
 	a.g.Members += uint32(len(users))
-	if err := a.tellMembers(&pb.Notice{Type: notice, Users: users}); err != nil {
-		return err
-	}
-	return a.tx.PutGroup(a.index, a.g)
+	return a.tellMembers(&pb.Notice{Type: notice, Users: a.named(users)}, false)
 }
 
-// tellMembers puts a notice of who came or went into a group. The followers of a
+// named returns those of users whom a notice to all may name. The followers of a
 // broadcast are not told of one another.
-func (a *groupAct) tellMembers(n *pb.Notice) error {
-	if a.g.Kind == pb.GroupKind_GROUP_KIND_BROADCAST {
-		return nil
+func (a *groupAct) named(users []string) []string {
+	if a.g.Kind != pb.GroupKind_GROUP_KIND_BROADCAST {
+		return users
 	}
-	a.g.MembersVersion++
-	return a.notice(n, false)
+	return slices.DeleteFunc(slices.Clone(users), func(user string) bool {
+		return user != a.g.Owner && !slices.Contains(a.g.Admins, user)
+	})
+}
+
+// tellMembers tells all members what changed about n.Users, those whom it may
+// name; nothing if there is none.
+func (a *groupAct) tellMembers(n *pb.Notice, hidden bool) error {
+	if len(n.Users) > 0 {
+		a.g.MembersVersion++
+		if err := a.notice(n, hidden); err != nil {
+			return err
+		}
+	}
+	return a.tx.PutGroup(a.index, a.g)
 }
 
 func (a *groupAct) add(users []string) (*protocol.Error, error) {
@@ -324,9 +334,10 @@ func (a *groupAct) exit(users []string, standing pb.Standing, notice pb.NoticeTy
 	if len(users) == 0 {
 		return nil
 	}
+	named := a.named(users)
 	a.g.Members -= uint32(len(users))
 	a.g.Admins = slices.DeleteFunc(a.g.Admins, func(admin string) bool { return slices.Contains(users, admin) })
-	if err := a.tellMembers(&pb.Notice{Type: notice, Users: users}); err != nil {
+	if err := a.tellMembers(&pb.Notice{Type: notice, Users: named}, false); err != nil {
 		return err
 	}
 	head, _, err := a.tx.Head(a.cmd.Conversation)
@@ -339,14 +350,13 @@ func (a *groupAct) exit(users []string, standing pb.Standing, notice pb.NoticeTy
 			return err
 		}
 		m := row.Membership
-		// A broadcast that never had a message has nothing to be read.
-		m.Standing, m.Role, m.UntilSeq, m.MutedUntilMs = standing, pb.Role_ROLE_UNSPECIFIED, max(1, head.Seq), 0
+		m.Standing, m.Role, m.UntilSeq = standing, pb.Role_ROLE_UNSPECIFIED, head.Seq
 		if err := a.put(user, row); err != nil {
 			return err
 		}
 	}
 	a.left = users
-	return a.tx.PutGroup(a.index, a.g)
+	return nil
 }
 
 func (a *groupAct) setRole(req *pb.SetRole) (*protocol.Error, error) {
@@ -372,7 +382,7 @@ func (a *groupAct) setRole(req *pb.SetRole) (*protocol.Error, error) {
 			return nil, err
 		}
 	}
-	return nil, a.membersChanged(&pb.Notice{
+	return nil, a.tellMembers(&pb.Notice{
 		Type: pb.NoticeType_NOTICE_TYPE_ROLE_CHANGED, Users: users, Member: &pb.Member{Role: req.Role},
 	}, false)
 }
@@ -394,7 +404,7 @@ func (a *groupAct) transfer(to string) (*protocol.Error, error) {
 	if err := a.changeRow(to, func(m *pb.Membership) { m.Role = pb.Role_ROLE_OWNER }); err != nil {
 		return nil, err
 	}
-	return nil, a.membersChanged(&pb.Notice{Type: pb.NoticeType_NOTICE_TYPE_OWNER_CHANGED, Users: users}, false)
+	return nil, a.tellMembers(&pb.Notice{Type: pb.NoticeType_NOTICE_TYPE_OWNER_CHANGED, Users: users}, false)
 }
 
 func (a *groupAct) mute(req *pb.MuteMembers) (*protocol.Error, error) {
@@ -407,11 +417,12 @@ func (a *groupAct) mute(req *pb.MuteMembers) (*protocol.Error, error) {
 			return nil, err
 		}
 	}
-	if len(a.changed) == 0 {
+	named := a.named(users)
+	if len(a.changed) == 0 || len(named) == 0 {
 		return nil, nil
 	}
-	return nil, a.membersChanged(&pb.Notice{
-		Type: pb.NoticeType_NOTICE_TYPE_MEMBERS_MUTED, Users: users, Member: &pb.Member{MutedUntilMs: req.UntilMs},
+	return nil, a.tellMembers(&pb.Notice{
+		Type: pb.NoticeType_NOTICE_TYPE_MEMBERS_MUTED, Users: named, Member: &pb.Member{MutedUntilMs: req.UntilMs},
 	}, false)
 }
 
@@ -422,7 +433,7 @@ func (a *groupAct) nick(nick string) (*protocol.Error, error) {
 	if err := a.changeRow(a.cmd.User, func(m *pb.Membership) { m.Nick = nick }); err != nil || len(a.changed) == 0 {
 		return nil, err
 	}
-	return nil, a.membersChanged(&pb.Notice{
+	return nil, a.tellMembers(&pb.Notice{
 		Type: pb.NoticeType_NOTICE_TYPE_NICK_CHANGED, Users: []string{a.cmd.User}, Member: &pb.Member{Nick: nick},
 	}, true)
 }
@@ -439,13 +450,4 @@ func (a *groupAct) changeRow(user string, change func(m *pb.Membership)) error {
 	}
 	a.changed = append(a.changed, user)
 	return a.put(user, row)
-}
-
-// membersChanged tells all members what changed about some.
-func (a *groupAct) membersChanged(n *pb.Notice, hidden bool) error {
-	a.g.MembersVersion++
-	if err := a.notice(n, hidden); err != nil {
-		return err
-	}
-	return a.tx.PutGroup(a.index, a.g)
 }

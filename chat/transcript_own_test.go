@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/cockroachdb/datadriven"
-	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"pgregory.net/rapid"
@@ -23,13 +22,11 @@ import (
 //	seen <user> ms=
 //	notify <user> <client id> <text>
 //	forget <user> <peer> index= [n=]
-//	group <user> in=<id>
-//	<the rest of the GroupRequest, as protobuf text>
 //	outbox
 //
-// full=(user, ...) names those who have as many contacts or groups as they may
-// have, and rules=, beside the default rules, one of contacts-only, tell-blocked,
-// delete-two, ask-first and three-members.
+// full=(user, ...) names those who have as many contacts as they may have, and
+// rules=, beside the default rules, one of contacts-only, tell-blocked and
+// delete-two.
 func (tr *transcript) ownCommand(d *datadriven.TestData, words []string, number func(string) uint64, c *Command) error {
 	values := func(key string) []string {
 		arg, _ := d.Arg(key)
@@ -43,13 +40,6 @@ func (tr *transcript) ownCommand(d *datadriven.TestData, words []string, number 
 	}
 	c.Full = values("full")
 	switch d.Cmd {
-	case "group":
-		c.Op, c.Group = OpGroup, &pb.GroupRequest{}
-		if err := prototext.Unmarshal([]byte(d.Input), c.Group); err != nil {
-			return err
-		}
-		tr.nextID++
-		c.MessageID = tr.nextID
 	case "contact":
 		action, known := pb.ContactAction_value["CONTACT_ACTION_"+strings.ToUpper(words[1])]
 		if !known {
@@ -105,10 +95,12 @@ func rulesOf(name string) *Rules {
 		rules.TellBlocked = true
 	case "delete-two":
 		rules.MaxDeleted = 2
+	case "receipts-of-two":
+		rules.ReceiptMembers = 2
 	case "ask-first":
 		rules.AskFirst = true
 	case "three-members":
-		rules.MaxMembers = 3
+		rules.MaxMembers, rules.MaxFollowers = 3, 3
 	}
 	return &rules
 }
@@ -122,7 +114,7 @@ func (tr *transcript) outbox() (string, error) {
 			if err := proto.Unmarshal(wire, notice); err != nil {
 				return err
 			}
-			fmt.Fprintf(&b, "%d of %d in %s: %s in %s\n", n, index, source, showProto(notice), conversation)
+			fmt.Fprintf(&b, "%d of %d in %s: %s in %s\n", n, index, source, prototext(notice), conversation)
 			return nil
 		})
 		if err != nil {
@@ -134,24 +126,20 @@ func (tr *transcript) outbox() (string, error) {
 
 func showOwnResult(c *Command, r Result) string {
 	switch c.Op {
-	case OpGroup:
-		s := fmt.Sprintf("grouped: seq=%d group={%s}", r.Seq, showProto(r.Group))
-		if r.Standing != 0 {
-			s += " standing=" + name(r.Standing, "STANDING_")
-		}
-		return s + "\n"
 	case OpContact:
-		return fmt.Sprintf("contacted: %s\n", showProto(r.Contact))
+		return fmt.Sprintf("contacted: %s\n", prototext(r.Contact))
 	case OpSettings:
-		return fmt.Sprintf("set: %s\n", showProto(r.Settings))
+		return fmt.Sprintf("set: %s\n", prototext(r.Settings))
 	case OpDelete:
 		return fmt.Sprintf("deleted: cleared=%d\n", r.ClearedSeq)
 	case OpAccount:
-		return fmt.Sprintf("accounted: %s\n", showProto(r.Account))
+		return fmt.Sprintf("accounted: %s\n", prototext(r.Account))
 	case OpNotify:
 		return fmt.Sprintf("notified: seq=%d duplicate=%v\n", r.Seq, r.Duplicate)
 	case OpSeen, OpForget:
 		return "done\n"
+	case OpGroup:
+		return showGroupResult(r)
 	}
 	return ""
 }
@@ -159,12 +147,12 @@ func showOwnResult(c *Command, r Result) string {
 func showState(s *pb.ConversationState) string {
 	s = proto.Clone(s).(*pb.ConversationState)
 	s.Conversation = ""
-	return showProto(s)
+	return prototext(s)
 }
 
-// showProto renders a message on one line, in the order of its field numbers.
+// prototext renders a message on one line, in the order of its field numbers.
 // The library's own text is different from one build to the next, on purpose.
-func showProto(m proto.Message) string {
+func prototext(m proto.Message) string {
 	r := m.ProtoReflect()
 	var parts []string
 	fields := r.Descriptor().Fields()
@@ -190,8 +178,10 @@ func showProto(m proto.Message) string {
 
 func showValue(f protoreflect.FieldDescriptor, v protoreflect.Value) string {
 	switch f.Kind() {
+	case protoreflect.BytesKind:
+		return fmt.Sprintf("%q", v.Bytes())
 	case protoreflect.MessageKind:
-		return "{" + showProto(v.Message().Interface()) + "}"
+		return "{" + prototext(v.Message().Interface()) + "}"
 	case protoreflect.EnumKind:
 		// CONTACT_STATE_PENDING of ContactState is PENDING.
 		name, zero := f.Enum().Values().ByNumber(v.Enum()).Name(), f.Enum().Values().Get(0).Name()
@@ -240,7 +230,7 @@ func drawOwnCommand(t *rapid.T, c *Command) {
 	case 7:
 		c.Op, c.Index = OpForget, rapid.Uint64Range(1, 30).Draw(t, "index")
 	default:
-		peer := rapid.SampledFrom([]string{"ann", "bob", "cid"}).Filter(func(p string) bool { return p != c.User }).Draw(t, "contact")
+		peer := rapid.SampledFrom(drawnUsers).Filter(func(p string) bool { return p != c.User }).Draw(t, "contact")
 		c.Op, c.Conversation = OpContact, protocol.DirectID(c.User, peer)
 		c.Contact = &pb.ContactRequest{User: peer, Text: "text", Action: pb.ContactAction(rapid.IntRange(1, 7).Draw(t, "action"))}
 		if rapid.IntRange(0, 4).Draw(t, "full") == 0 {

@@ -19,16 +19,16 @@ import (
 // change of them.
 //
 //	send <user> <peer> <client id> [body] [kind=] [type=] [at=<ms>] [reply=] [target=]
-//	     [mentions=(<user>, ...)] [ttl=<ms>] [flags=] [remove=true]
+//	     [mentions=(<user>, ...)] [mentionall=true] [ttl=<ms>] [flags=] [remove=true]
 //	mark <user> <peer> [read=] [delivered=]
 //	trim <user> <peer> below=
 //	expire <user> <peer> seq= expires=<ms>
 //	state <user> <peer>
 //
 // <user> <peer> name the direct conversation; in=<id> names another one, and
-// in=system the user's system conversation. ownCommand has more commands, and
-// what rules= and full= are. The
-// clock ticks a second with every command, unless at= sets it. Ids are 101,
+// in=system the user's system conversation; of one that is not direct,
+// rows=(<user>, ...) says whose rows to show. ownCommand has more commands, and
+// what rules= and full= are, and so has groupCommand. The clock ticks a second with every command, unless at= sets it. Ids are 101,
 // 102, ... Every command is a commit of its own.
 func TestTranscripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/transcripts", func(t *testing.T, path string) {
@@ -89,6 +89,7 @@ func (tr *transcript) run(d *datadriven.TestData) (string, error) {
 		}
 		c.ReplySeq, c.Mentions, c.TTLMs = number("reply"), mentions, int64(number("ttl"))
 		c.Flags, c.Target, c.Remove = uint32(number("flags")), number("target"), options["remove"] == "true"
+		c.MentionAll = options["mentionall"] == "true"
 		c.Body = []byte(strings.Join(words[3:], " "))
 		tr.nextID++
 		c.MessageID = tr.nextID
@@ -99,9 +100,17 @@ func (tr *transcript) run(d *datadriven.TestData) (string, error) {
 	case "expire":
 		c.Op, c.User, c.Seq, c.ExpiresMs = OpExpire, "", number("seq"), int64(number("expires"))
 	case "state":
-		return tr.state(c.Conversation)
+		users := strings.Split(c.Conversation[2:], ":")
+		if arg, ok := d.Arg("rows"); ok {
+			users = arg.Vals
+		}
+		return tr.state(c.Conversation, users)
 	case "outbox":
 		return tr.outbox()
+	case "group":
+		if err := tr.groupCommand(d, &c); err != nil {
+			return "", err
+		}
 	default:
 		if err := tr.ownCommand(d, words[1:], number, &c); err != nil {
 			return "", err
@@ -153,23 +162,22 @@ func show(c *Command, r Result, effects []Effect) string {
 		b.WriteString(showOwnResult(c, r))
 	}
 	for _, e := range effects {
-		if e.Kind == EffectFollowUp {
-			fmt.Fprintf(&b, "follow up %d of %d in %s: %s in %s\n", e.FollowUp, e.Index, e.Source, showProto(e.Notice), e.Conversation)
-			continue
-		}
 		to := strings.Join(e.Users, ", ")
 		if e.Group {
-			to = "the group"
+			to = strings.TrimSpace("all members " + to) // which has no users
 		}
 		switch e.Kind {
+		case EffectFollowUp:
+			fmt.Fprintf(&b, "follow up %d of %d in %s: %s in %s\n", e.FollowUp, e.Index, e.Source, prototext(e.Notice), e.Conversation)
+			continue
 		case EffectJoined:
-			fmt.Fprintf(&b, "%s joined %s\n", to, e.Conversation)
+			fmt.Fprintf(&b, "joined %s: %s\n", e.Conversation, to)
 			continue
 		case EffectLeft:
-			fmt.Fprintf(&b, "%s left %s\n", to, e.Conversation)
+			fmt.Fprintf(&b, "left %s: %s\n", e.Conversation, to)
 			continue
 		case EffectDissolve:
-			fmt.Fprintf(&b, "%s has ended\n", e.Conversation)
+			fmt.Fprintf(&b, "dissolved %s\n", e.Conversation)
 			continue
 		}
 		fmt.Fprintf(&b, "tell %s: ", to)
@@ -211,7 +219,7 @@ func showMessage(wire []byte) string {
 		if err := proto.Unmarshal(m.Body, notice); err != nil {
 			panic(err)
 		}
-		s = fmt.Sprintf("notice %s {%s}", m.ClientId, showProto(notice))
+		s = fmt.Sprintf("notice %s {%s}", m.ClientId, prototext(notice))
 	}
 	s += fmt.Sprintf(" id=%d time=%d count=%d/%d", m.Id, m.TimeMs, m.SenderCount, m.Count)
 	if isEvent(m.Kind) {
@@ -225,6 +233,7 @@ func showMessage(wire []byte) string {
 		{"remove", m.Remove, !m.Remove},
 		{"reply", m.ReplySeq, m.ReplySeq == 0},
 		{"mentions", m.Mentions, len(m.Mentions) == 0},
+		{"mentionall", true, !m.MentionAll},
 		{"flags", m.Flags, m.Flags == 0},
 		{"expires", m.ExpiresMs, m.ExpiresMs == 0},
 		{"shown", m.ShownSeq, m.ShownSeq == 0},
@@ -248,8 +257,9 @@ func name(value fmt.Stringer, prefix string) string {
 	return strings.ToLower(strings.TrimPrefix(value.String(), prefix))
 }
 
-// state renders everything that is stored of a conversation.
-func (tr *transcript) state(conversation string) (string, error) {
+// state renders everything that is stored of a conversation, with the rows of
+// users.
+func (tr *transcript) state(conversation string, users []string) (string, error) {
 	h, exists, err := tr.store.Head(conversation)
 	if err != nil {
 		return "", err
@@ -259,13 +269,11 @@ func (tr *transcript) state(conversation string) (string, error) {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "head: seq=%d id=%d time=%d min=%d stamp=%d\n", h.Seq, h.ID, h.TimeMs, h.MinSeq, h.Stamp)
-	users := strings.Split(conversation[2:], ":")
-	if g, found, err := tr.store.Group(conversation); err != nil {
+	group, err := tr.groupState(conversation)
+	if err != nil {
 		return "", err
-	} else if found {
-		fmt.Fprintf(&b, "group: {%s}\n", showProto(g))
-		users = []string{"ann", "bob", "cid", "dan"}
 	}
+	b.WriteString(group)
 	for _, user := range users {
 		row, found, err := tr.store.Member(user, conversation)
 		if err != nil {
@@ -288,7 +296,7 @@ func (tr *transcript) state(conversation string) (string, error) {
 		}
 		fmt.Fprintf(&b, "%s: read=%d delivered=%d unread=%d stamp=%d", user, row.ReadSeq, row.DeliveredSeq, unread, row.Stamp)
 		if row.Membership != nil {
-			fmt.Fprintf(&b, " {%s}", showProto(row.Membership))
+			fmt.Fprintf(&b, " {%s}", prototext(row.Membership))
 		}
 		if deleted, err := tr.store.DeletedSince(user, conversation, 0); err != nil {
 			return "", err

@@ -29,7 +29,7 @@ func (l *limits) fullOfGroups(users []string) (full []string, err error) {
 		if len(groups) < l.rules.MaxGroups {
 			continue
 		}
-		// Nobody can leave a group that was dissolved. It doesn't count.
+		// A group that was dissolved is still theirs to read. It doesn't count.
 		living := 0
 		for _, id := range groups {
 			g, found, err := l.store.Group(id)
