@@ -26,10 +26,16 @@
 //  6. Call [Client.MarkRead] when the user has seen something. That a message
 //     has reached the device is reported without being asked.
 //
-//  7. Call [Client.History], [Client.Conversations] and [Client.Online] for
-//     what is not handed to the Handler. These ask the server and wait.
+//  7. Show [Client.Conversations], [Client.Members], [Client.Contacts] and
+//     [Client.Presence]: the local model, which asks nobody, but for the members
+//     of a group that are first looked at.
 //
-//  8. Call [Client.Close], then close the store.
+//  8. Call [Client.History] and what has Fetch in its name for what neither is
+//     handed to the Handler nor in the model. These ask the server and wait.
+//     Everything else that asks for something, of groups, contacts, settings,
+//     presence, signals and devices, returns a [Call] to wait for or not.
+//
+//  9. Call [Client.Close], then close the store.
 //
 // # What is guaranteed
 //
@@ -51,6 +57,19 @@
 // though not after Close, up to 256 messages that were handed last may be
 // handed again, because positions are saved together. An application that must
 // not act twice remembers the last seq that it acted upon.
+//
+// Changes. An edit, a recall or a reaction is a message of the log with a seq of
+// its own, so the same holds for it, but it is handed to OnMessageChanged. An
+// application that keeps messages has them right with [Message.Apply], whether it
+// was there or away.
+//
+// The local model. After the first SYNC of a process, and with a FileStore before
+// it, it is what the server last said, with what was pushed since; once a device is
+// Online it is what the server has. What is returned from it shares nothing with
+// the client. Three things are known late or not at all: a message that is not
+// pushed (Unpushed) is in it after the next SYNC, what becomes of messages of a
+// group that the user has left is not told, and where more than ten users have a
+// reaction Reaction.Users may lack one.
 //
 // Receipts. The cursors of OnReceipt, and [Outgoing.Status], never go back.
 //

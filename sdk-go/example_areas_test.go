@@ -3,7 +3,6 @@ package godwit_test
 import (
 	"context"
 	"fmt"
-	"log"
 	"time"
 
 	godwit "github.com/godwit-im/godwit/sdk-go"
@@ -16,7 +15,7 @@ func exampleClient(ctx context.Context, server *fakeserver.Server, user string, 
 		Addr: server.Addr(), Token: tokenOf(user), Device: user + "-phone", Platform: "ios", Handler: h,
 	})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	return client
 }
@@ -25,7 +24,7 @@ func exampleClient(ctx context.Context, server *fakeserver.Server, user string, 
 // error.
 func must[T any](result T, err error) T {
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	return result
 }
@@ -257,7 +256,7 @@ func ExampleClient_Devices() {
 		Addr: server.Addr(), Token: tokenOf("alice"), Device: "alice-tablet", Platform: "android",
 	})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer tablet.Close()
 
