@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -53,7 +54,7 @@ func protocolError(text string) error { return fmt.Errorf("protocol error: %s", 
 // connect keeps the client connected until ctx ends or an error is final. One
 // goroutine runs it. It writes; a second one reads.
 func (c *Client) connect(ctx context.Context) {
-	var abandoned time.Time // when a CONNECT was last given up without an answer
+	var abandoned []time.Time // when CONNECTs were given up without an answer; each may replace the client once
 	for attempt := 0; ; attempt++ {
 		c.setState(State{Phase: Connecting})
 		end := c.connectOnce(ctx)
@@ -62,17 +63,18 @@ func (c *Client) connect(ctx context.Context) {
 		}
 		c.lastFailure = end.err
 		if end.unanswered {
-			abandoned = time.Now()
+			abandoned = append(abandoned, time.Now())
 		}
 		var e endError
 		if why := (*endError)(nil); errors.As(end.err, &why) {
 			e = *why
 		}
+		abandoned = slices.DeleteFunc(abandoned, func(at time.Time) bool { return time.Since(at) > abandonedFor })
 		var by *EndedError
-		if errors.As(end.err, &by) && by.Err.Code == pb.Code_CODE_REPLACED && time.Since(abandoned) < abandonedFor &&
+		if errors.As(end.err, &by) && by.Err.Code == pb.Code_CODE_REPLACED && len(abandoned) > 0 &&
 			(by.Device == "" || by.Device == c.opts.Device) {
 			// Most likely it was replaced by its own CONNECT, come late.
-			e.final, abandoned = false, time.Time{}
+			e.final, abandoned = false, abandoned[1:]
 		}
 		if e.final {
 			c.log.Error("the client ends", "err", end.err)

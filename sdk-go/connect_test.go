@@ -187,27 +187,29 @@ func (c *lateConn) send() {
 	c.Conn.Write(c.written)
 }
 
-// TestReplacedByItself has the network deliver a CONNECT late, after the
-// client gave it up and connected anew: the client is replaced by itself, and
-// goes on. The next time it is another.
+// TestReplacedByItself has the network deliver two CONNECTs late, after the
+// client gave them up and connected anew: the client is replaced by itself, twice,
+// and goes on. The next time it is another.
 func TestReplacedByItself(t *testing.T) {
 	s := startServer(t, fakeserver.Config{})
 	alice := newApp(t, s, "alice")
-	var late *lateConn
+	var late []*lateConn
 	alice.opts.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
-		if err == nil && late == nil {
-			late = &lateConn{Conn: conn}
-			return late, nil
+		if err == nil && len(late) < 2 {
+			late = append(late, &lateConn{Conn: conn})
+			return late[len(late)-1], nil
 		}
 		return conn, err
 	}
 	a := alice.dial()
-	defer late.Conn.Close()
 	alice.untilPhase(godwit.Online)
-	late.send()
-	if !s.Until(patience, func() bool { return s.Connects("alice") == 3 }) {
-		t.Fatalf("it did not come back: %v", a.Err())
+	for i, conn := range late {
+		defer conn.Conn.Close()
+		conn.send()
+		if !s.Until(patience, func() bool { return s.Connects("alice") == 3+2*i }) {
+			t.Fatalf("it did not come back from late CONNECT %d: %v", i+1, a.Err())
+		}
 	}
 	s.Kick("alice", protocol.Errorf(pb.Code_CODE_REPLACED, "by another"))
 	<-a.Done()
