@@ -17,7 +17,8 @@ import (
 // changed is a conversation of which a user is to know how it stands for them.
 type changed struct {
 	conversation string
-	since        uint64 // the log index up to which they know it; 0 = nothing
+	since        uint64 // it is news if it has changed past this log index; 0 = in any case
+	known        uint64 // up to which they know what is told once only; 0 = nothing
 	mine         msgstore.Member
 	head         msgstore.Head // its MinSeq is 0 until it goes into a page
 	// timeMs is the conversation's place in newestFirst: the head's time, or, in a
@@ -142,7 +143,7 @@ func (d *Delivery) state(view *msgstore.View, user string, c *changed) (state *p
 		}
 		if g, stamp, _, err := d.store.GroupAt(c.conversation); err != nil {
 			return nil, 0, err
-		} else if stamp > c.since {
+		} else if stamp > c.known {
 			state.Group = g
 		}
 	}
@@ -168,8 +169,9 @@ func (d *Delivery) state(view *msgstore.View, user string, c *changed) (state *p
 			state.MentionSeq = 0
 		}
 	}
-	if m.GetDeletedSeq() >= first && c.mine.Stamp > c.since {
-		if state.Deleted, err = d.store.DeletedSince(user, c.conversation, c.since); err != nil {
+	// Those that retention has removed since, too: other devices may have them.
+	if m.GetDeletedSeq() > 0 && c.mine.Stamp > c.known {
+		if state.Deleted, err = d.store.DeletedSince(user, c.conversation, c.known); err != nil {
 			return nil, 0, err
 		}
 	}

@@ -118,7 +118,12 @@ func (d *Delivery) candidates(view *msgstore.View, user string, base []uint64, a
 		// has news when their row changes.
 		outside := protocol.KindOf(conversation) == protocol.Group && !active(row.Membership)
 		if row.Stamp > base[p] || !outside && d.store.ChangedSince(p, conversation, base[p]) {
-			list = append(list, changed{conversation: conversation, mine: row, since: base[p]})
+			c := changed{conversation: conversation, mine: row, since: base[p], known: base[p]}
+			if at.walk == catchUp {
+				// The walk before may have missed it, with what was new by then.
+				c.known = 0
+			}
+			list = append(list, c)
 		}
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	"github.com/godwit-im/godwit/chat"
@@ -19,10 +20,26 @@ type known struct {
 	head, unread            uint64
 	read, delivered         uint64
 	peersRead, peersDeliver uint64
+
+	muted    bool   // by the user's settings
+	deleted  uint64 // by the user: bit n is seq n
+	standing pb.Standing
+	version  uint64 // of the group
 }
 
 // view is a client's picture of its conversations, made of what it was sent.
 type view map[string]known
+
+// agrees reports whether two views show the same. What a group is called is for
+// its members: others know what they knew.
+func (v view) agrees(w view) bool {
+	return maps.EqualFunc(v, w, func(a, b known) bool {
+		if a.standing != pb.Standing_STANDING_ACTIVE {
+			a.version = b.version
+		}
+		return a == b
+	})
+}
 
 // synced takes in the page of a SYNC. A push may have been faster: nothing goes
 // back.
@@ -35,6 +52,11 @@ func (v view) synced(m *pb.Synced) {
 		k.head = max(k.head, c.HeadSeq)
 		k.read, k.delivered = max(k.read, c.ReadSeq), max(k.delivered, c.DeliveredSeq)
 		k.peersRead, k.peersDeliver = max(k.peersRead, c.PeerReadSeq), max(k.peersDeliver, c.PeerDeliveredSeq)
+		k.muted, k.standing = c.Membership.GetSettings().GetMuted(), c.Membership.GetStanding()
+		k.version = max(k.version, c.Group.GetVersion())
+		for _, seq := range c.Deleted {
+			k.deleted |= 1 << (seq % 64)
+		}
 		v[c.Conversation] = k
 	}
 }
@@ -47,11 +69,24 @@ func (v view) pushed(t testing.TB, user string, frames []protocol.Frame) {
 			m := &pb.Message{}
 			decode(t, f, protocol.TypeMessage, m)
 			k := v[m.Conversation]
-			if m.Seq > k.head && m.Sender != user {
+			switch group := protocol.KindOf(m.Conversation) == protocol.Group; {
+			case m.Kind == pb.Kind_KIND_NOTICE:
+				notice := &pb.Notice{}
+				if err := proto.Unmarshal(m.Body, notice); err != nil {
+					t.Fatal(err)
+				}
+				k.version = max(k.version, notice.Group.GetVersion())
+			case group && m.Sender == user:
+				k.read, k.delivered, k.unread = m.Seq, m.Seq, 0
+			case m.Seq > k.head && m.Sender != user:
 				k.unread++
 			}
 			k.head = max(k.head, m.Seq)
 			v[m.Conversation] = k
+		case protocol.TypeState:
+			m := &pb.State{}
+			decode(t, f, protocol.TypeState, m)
+			v.synced(&pb.Synced{Conversations: []*pb.ConversationState{m.State}})
 		case protocol.TypeReceipt:
 			m := &pb.Receipt{}
 			decode(t, f, protocol.TypeReceipt, m)
@@ -84,14 +119,17 @@ func TestSyncModel(t *testing.T) {
 		m := newSyncModel(t, n, fmt.Sprintf("ann%d", run))
 		defer m.close()
 		rt.Repeat(map[string]func(*rapid.T){
-			"send": m.send,
-			"mark": m.mark,
-			"trim": m.trim,
-			"page": m.page,
-			"pull": m.pull,
-			"come": m.come,
-			"go":   m.goAway,
-			"":     func(rt *rapid.T) { m.check(rt) },
+			"send":   m.send,
+			"set":    m.set,
+			"delete": m.erase,
+			"group":  m.group,
+			"mark":   m.mark,
+			"trim":   m.trim,
+			"page":   m.page,
+			"pull":   m.pull,
+			"come":   m.come,
+			"go":     m.goAway,
+			"":       func(rt *rapid.T) { m.check(rt) },
 		})
 		m.finish(rt)
 	})
@@ -106,6 +144,7 @@ type syncModel struct {
 	truth    view
 	messages map[string][]string // by conversation: who wrote each
 	minSeq   map[string]uint64
+	groups   map[string]*modelGroup
 	dirty    map[string]bool // changed since the cursor from which the SYNC under way began
 	next     map[string]bool // changed since the SYNC under way began
 	disturb  bool            // something happened between its pages
@@ -133,10 +172,10 @@ type syncModel struct {
 func newSyncModel(t *testing.T, n *node, user string) *syncModel {
 	m := &syncModel{
 		t: t, node: n, user: user,
-		truth: view{}, messages: map[string][]string{}, minSeq: map[string]uint64{},
+		truth: view{}, messages: map[string][]string{}, minSeq: map[string]uint64{}, groups: map[string]*modelGroup{},
 		dirty: map[string]bool{}, next: map[string]bool{},
 		author: n.connect(user, "author"), polling: n.connect(user, "polling"), polled: view{},
-		listening: n.connect(user, "listening"), heard: view{}, guestSeen: view{},
+		listening: n.attach(user, "listening", 0), heard: view{}, guestSeen: view{},
 	}
 	m.heard.synced(m.listening.synced(nil, 0))
 	return m
@@ -145,16 +184,16 @@ func newSyncModel(t *testing.T, n *node, user string) *syncModel {
 func (m *syncModel) close() {
 	m.author.disconnect()
 	m.polling.disconnect()
-	m.listening.disconnect()
+	m.listening.detach()
 	if m.guest != nil {
-		m.guest.disconnect()
+		m.guest.detach()
 	}
 }
 
 // come has the guest connect, or ask for the next page of its SYNC.
 func (m *syncModel) come(rt *rapid.T) {
 	if m.guest == nil {
-		m.guest, m.guestKnows = m.node.connect(m.user, "guest"), false
+		m.guest, m.guestKnows = m.node.attach(m.user, "guest", 0), false
 		m.guestPage = m.guestCursor
 	}
 	if m.guestKnows {
@@ -170,7 +209,7 @@ func (m *syncModel) come(rt *rapid.T) {
 
 func (m *syncModel) goAway(*rapid.T) {
 	if m.guest != nil {
-		m.guest.disconnect()
+		m.guest.detach()
 		m.guest = nil
 	}
 }
@@ -299,12 +338,19 @@ func (m *syncModel) page(rt *rapid.T) {
 			rt.Fatalf("%s was reported twice", c.Conversation)
 		}
 		m.reported = append(m.reported, c.Conversation)
+		group := m.groups[c.Conversation]
+		if group != nil {
+			group.checkState(rt, c)
+			if group.standing != pb.Standing_STANDING_ACTIVE {
+				continue // its time goes on without the user
+			}
+		}
 		head, _, err := m.node.store.Head(c.Conversation)
 		if err != nil {
 			rt.Fatal(err)
 		}
 		m.times = append(m.times, head.TimeMs)
-		if (c.Last != nil) != (head.MinSeq <= head.Seq) || c.Last != nil && c.Last.Seq != c.HeadSeq {
+		if group == nil && (c.Last != nil) != (head.MinSeq <= head.Seq) || group == nil && c.Last != nil && c.Last.Seq != c.HeadSeq {
 			rt.Fatalf("%s: head %d, min %d, the preview is %v", c.Conversation, head.Seq, head.MinSeq, c.Last)
 		}
 	}
@@ -339,8 +385,12 @@ func (m *syncModel) pull(rt *rapid.T) {
 		Backward:     rapid.Bool().Draw(rt, "backward"),
 		Limit:        rapid.Uint32Range(1, 5).Draw(rt, "limit"),
 	}
+	if group := m.anyGroup(rt); group != nil && rapid.Bool().Draw(rt, "of a group") {
+		req.Conversation = group.id
+		conversation = group.id
+	}
 	f := m.polling.pull(req)
-	head, first := uint64(len(m.messages[conversation])), max(1, m.minSeq[conversation])
+	first, head := m.bounds(conversation)
 	switch {
 	case head == 0:
 		wantError(m.t, f, pb.Code_CODE_NOT_A_MEMBER)
@@ -363,6 +413,10 @@ func (m *syncModel) pull(rt *rapid.T) {
 	for seq := max(from, first); seq <= min(until, head); seq++ {
 		want = append(want, seq)
 	}
+	writers := m.messages[conversation]
+	if group := m.groups[conversation]; group != nil {
+		writers = group.messages
+	}
 	more := len(want) > int(req.Limit)
 	if more && req.Backward {
 		want = want[len(want)-int(req.Limit):]
@@ -374,7 +428,11 @@ func (m *syncModel) pull(rt *rapid.T) {
 	var got []uint64
 	for _, message := range page.Messages {
 		got = append(got, message.Seq)
-		if from := m.messages[conversation][message.Seq-1]; message.Sender != from || message.Conversation != conversation {
+		deleted := m.truth[conversation].deleted&(1<<(message.Seq%64)) != 0
+		if deleted != (message.State == pb.MessageState_MESSAGE_STATE_DELETED) || deleted == (len(message.Body) > 0) {
+			rt.Fatalf("deleted: %t, and came as %v", deleted, message)
+		}
+		if from := writers[message.Seq-1]; message.Sender != from || message.Conversation != conversation {
 			rt.Fatalf("seq %d in %s by %s came as %v", message.Seq, conversation, from, message)
 		}
 	}
@@ -388,12 +446,12 @@ func (m *syncModel) check(rt *rapid.T) {
 	m.heard.pushed(m.t, m.user, m.listening.wire.take())
 	m.polling.wire.take()
 	m.author.wire.take()
-	if !maps.Equal(m.heard, m.truth) {
+	if !m.heard.agrees(m.truth) {
 		rt.Fatalf("by SYNC and pushes:\n%v\nthe truth:\n%v", m.heard, m.truth)
 	}
 	if m.guest != nil {
 		m.guestSeen.pushed(m.t, m.user, m.guest.wire.take())
-		if m.guestKnows && !maps.Equal(m.guestSeen, m.truth) {
+		if m.guestKnows && !m.guestSeen.agrees(m.truth) {
 			rt.Fatalf("by SYNC in pages and pushes:\n%v\nthe truth:\n%v", m.guestSeen, m.truth)
 		}
 	}
@@ -408,7 +466,7 @@ func (m *syncModel) finish(rt *rapid.T) {
 	for m.page(rt); m.inSync; {
 		m.page(rt)
 	}
-	if !maps.Equal(m.polled, m.truth) {
+	if !m.polled.agrees(m.truth) {
 		rt.Fatalf("by SYNC alone:\n%v\nthe truth:\n%v", m.polled, m.truth)
 	}
 }
