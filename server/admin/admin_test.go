@@ -45,8 +45,8 @@ func source() Source {
 		Sessions: func() (int, int) { return 11, 12 },
 		Chat:     func() chat.Stats { return chat.Stats{Duplicates: 13, Waiting: 14} },
 		Presence: func() presence.Stats { return presence.Stats{Told: 17} },
-		Delivery: func() delivery.Stats { return delivery.Stats{Syncs: 15, Pulls: 16} },
-		Store:    func() msgstore.Stats { return msgstore.Stats{Stalled: true, FreeBytes: 17, HeadMisses: 18} },
+		Delivery: func() delivery.Stats { return delivery.Stats{Syncs: 15, Pulls: 16, Missed: 23, Groups: 24, Seats: 25, Backlog: 26} },
+		Store:    func() msgstore.Stats { return msgstore.Stats{Stalled: true, FreeBytes: 17, HeadMisses: 18, CommittedRecords: 27} },
 	}
 	src.Net.Open.Store(19)
 	src.Net.Refused.Rate.Store(20)
@@ -301,6 +301,11 @@ func TestMetrics(t *testing.T) {
 		`godwit_duplicates_total 13`,
 		`godwit_queue_commands 14`,
 		`godwit_reads_total{request="sync"} 15`,
+		`godwit_group_missed_total 23`,
+		`godwit_groups_online 24`,
+		`godwit_group_seats 25`,
+		`godwit_group_backlog_bytes 26`,
+		`godwit_store_committed_records_total 27`,
 		`godwit_reads_total{request="pull"} 16`,
 		`godwit_disk_free_bytes 17`,
 		`godwit_store_head_lookups_total{cache="miss"} 18`,

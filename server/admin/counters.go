@@ -94,6 +94,10 @@ func table() []counter {
 		},
 		total("godwit_reads_failed_total", "Reads that the store failed.", func(s *scrape) uint64 { return s.delivery.Failed }),
 		gauge("godwit_queue_reads", "Reads that wait for a worker.", func(s *scrape) float64 { return float64(s.delivery.Waiting) }),
+		gauge("godwit_groups_online", "Groups with a member who is online.", func(s *scrape) float64 { return float64(s.delivery.Groups) }),
+		gauge("godwit_group_seats", "Sessions of members in all of these groups.", func(s *scrape) float64 { return float64(s.delivery.Seats) }),
+		gauge("godwit_group_backlog_bytes", "What waits to be pushed to large groups, for each event loop.", func(s *scrape) float64 { return float64(s.delivery.Backlog) }),
+		total("godwit_group_missed_total", "Pushes that members of a large group, or those of an event loop, were told of by HEADS alone.", func(s *scrape) uint64 { return s.delivery.Missed }),
 
 		gauge("godwit_presence_subscriptions", "Subscriptions of sessions to users' presence.", func(s *scrape) float64 { return float64(s.presence.Subscriptions) }),
 		gauge("godwit_presence_users", "Users who are subscribed to, or have just gone.", func(s *scrape) float64 { return float64(s.presence.Users) }),
@@ -106,6 +110,7 @@ func table() []counter {
 
 		total("godwit_store_commits_total", "Batches committed.", func(s *scrape) uint64 { return s.store.Commits }),
 		total("godwit_store_committed_bytes_total", "Size of the batches committed.", func(s *scrape) uint64 { return s.store.CommittedBytes }),
+		total("godwit_store_committed_records_total", "Records in the batches committed.", func(s *scrape) uint64 { return s.store.CommittedRecords }),
 		{
 			name: "godwit_store_written_bytes_total", help: "Bytes written to disk: to the log, from memory to files, and from files to files.", kind: prometheus.CounterValue,
 			label: "by", values: []string{"log", "flush", "compaction"}, read: writtenBytes,
