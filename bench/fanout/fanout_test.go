@@ -114,3 +114,22 @@ func TestReceiverChecks(t *testing.T) {
 		}
 	}
 }
+
+// The bare server alone pushes what it is told to, as often as it is told.
+func TestBare(t *testing.T) {
+	b, err := StartBare(t.Context(), Config{Sessions: 20, Size: 64})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if took, err := b.Push(t.Context(), 4); err != nil || took <= 0 {
+			t.Errorf("%v, %v", took, err)
+		}
+	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := StartBare(t.Context(), Config{Sessions: 20_000}); err == nil {
+		t.Error("more sessions than a process may open were taken")
+	}
+}

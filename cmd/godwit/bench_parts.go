@@ -53,7 +53,9 @@ func newBenchFanout() *cobra.Command {
 		Use:   "fanout",
 		Short: "Live delivery to thousands of sessions, beside bare gnet",
 		Long: `Push messages to thousands of sessions on real sockets, each message encoded once
-and nothing stored, by Godwit's delivery path and by bare gnet in turn.`,
+and nothing stored, by Godwit's delivery path and by bare gnet in turn. With --group
+the sessions are members of a group, and two more users chat beside it. For a
+group of a whole server see 'bench group'.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return s.alone(cmd, func(ctx context.Context) (*report.Report, []string, error) {
@@ -65,7 +67,8 @@ and nothing stored, by Godwit's delivery path and by bare gnet in turn.`,
 	}
 	fs := cmd.Flags()
 	fs.IntVar(&cfg.Sessions, "sessions", 10_000, "sessions that get every message")
-	fs.IntVar(&cfg.Users, "users", 1, "users whom they belong to, in equal parts")
+	fs.IntVar(&cfg.Users, "users", 0, "users whom they belong to, in equal parts; 0 = one, with --group as many as sessions")
+	fs.BoolVar(&cfg.Group, "group", false, "push to the users as members of a group, with a direct chat beside it")
 	fs.IntVar(&cfg.Size, "size", 256, "body in bytes")
 	fs.IntSliceVar(&cfg.Bursts, "bursts", []int{1, 16}, "messages that are pushed in a row; each is measured by itself")
 	fs.DurationVar(&cfg.For, "for", 6*time.Second, "time of each of these, for both servers together")
