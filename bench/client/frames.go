@@ -39,13 +39,20 @@ func lost(err error) bool {
 type Message struct {
 	Conversation, Sender, Body []byte
 	Seq                        uint64
+	Kind                       pb.Kind
+	State                      pb.MessageState
+	// Target is what an event changes; Changed and Edited are the seqs of the
+	// events that have changed this message.
+	Target, Changed, Edited uint64
+
+	wire []byte // all of it
 }
 
 // Fields are scanned by hand: a generated decoder would allocate for each.
 
 // Parse decodes the body of a MESSAGE.
 func (m *Message) Parse(b []byte) error {
-	*m = Message{}
+	*m = Message{wire: b}
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
 		if n < 0 {
@@ -59,8 +66,22 @@ func (m *Message) Parse(b []byte) error {
 			m.Seq, n = protowire.ConsumeVarint(b)
 		case num == 4 && typ == protowire.BytesType:
 			m.Sender, n = protowire.ConsumeBytes(b)
+		case num == 7 && typ == protowire.VarintType:
+			var v uint64
+			v, n = protowire.ConsumeVarint(b)
+			m.Kind = pb.Kind(v)
 		case num == 9 && typ == protowire.BytesType:
 			m.Body, n = protowire.ConsumeBytes(b)
+		case num == 17 && typ == protowire.VarintType:
+			m.Target, n = protowire.ConsumeVarint(b)
+		case num == 19 && typ == protowire.VarintType:
+			var v uint64
+			v, n = protowire.ConsumeVarint(b)
+			m.State = pb.MessageState(v)
+		case num == 20 && typ == protowire.VarintType:
+			m.Changed, n = protowire.ConsumeVarint(b)
+		case num == 25 && typ == protowire.VarintType:
+			m.Edited, n = protowire.ConsumeVarint(b)
 		default:
 			n = protowire.ConsumeFieldValue(num, typ, b)
 		}

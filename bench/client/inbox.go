@@ -14,9 +14,11 @@ import (
 type Inbox struct {
 	device *Device
 	size   int
-	// delivered is told of every message by others that is new.
+	// delivered is told of every message by others that is new, and not of
+	// notices and events.
 	delivered func(*Conversation, Delivery)
 	all       map[string]*Conversation
+	group     *Conversation            // that the last message of a group was of
 	pulls     map[uint32]*Conversation // by the PULL that is unanswered
 
 	// Pulled counts the messages by others that came by PULL, not by push.
@@ -30,10 +32,10 @@ type Delivery struct {
 	Pulled bool          // by PULL, not by push
 }
 
-// Conversation is a direct conversation in an Inbox.
+// Conversation is a conversation in an Inbox.
 type Conversation struct {
 	ID   string
-	Peer string
+	Peer string // of a direct one
 	// Next is the seq that is due.
 	Next uint64
 
@@ -44,10 +46,16 @@ type Conversation struct {
 	pulledTo uint64              // the last seq that came by PULL
 	pulling  bool
 	again    *fleet.Timer // for a PULL that was refused for now; nil = never was
+
+	log *Log // a group's; nil in a direct conversation
+	// own are seqs past Next of messages in the group that the device has sent:
+	// their acks have overtaken pushes.
+	own map[uint64]struct{}
 }
 
 // author is one who writes, and the count of the next message.
 type author struct {
+	user string
 	seed uint64
 	due  uint32
 }
@@ -63,6 +71,14 @@ func NewInbox(d *Device, size int, delivered func(*Conversation, Delivery)) *Inb
 func (in *Inbox) Add(peer string, next uint64) *Conversation {
 	c := &Conversation{ID: protocol.DirectID(in.device.User, peer), Peer: peer, Next: next}
 	c.from[0].seed, c.from[1].seed = seed(peer), seed(in.device.User)
+	in.all[c.ID] = c
+	return c
+}
+
+// AddGroup adds a group, of which messages are due from seq next on, not before
+// the log's first. The other inboxes of the loop have the same log.
+func (in *Inbox) AddGroup(log *Log, next uint64) *Conversation {
+	c := &Conversation{ID: log.ID, Next: next, log: log}
 	in.all[c.ID] = c
 	return c
 }
@@ -84,6 +100,10 @@ func (in *Inbox) Conversation(id string) *Conversation { return in.all[id] }
 func (in *Inbox) OnFrame(f protocol.Frame) (taken bool, err error) {
 	switch f.Type {
 	case protocol.TypeMessage:
+		if c := in.group; c != nil && c.log.isCopy(c.Next, f.Body) {
+			in.took(c, c.log.at(c.Next), false)
+			return true, nil
+		}
 		var m Message
 		if err := m.Parse(f.Body); err != nil {
 			return true, err
@@ -93,7 +113,7 @@ func (in *Inbox) OnFrame(f protocol.Frame) (taken bool, err error) {
 			return true, violation("%s: a message of %s came, which it did not expect", in.device.User, m.Conversation)
 		}
 		return true, in.pushed(c, &m)
-	case protocol.TypeReceipt:
+	case protocol.TypeReceipt, protocol.TypeState:
 		return true, nil
 	case protocol.TypeHeads:
 		return true, in.heads(f)
@@ -116,6 +136,12 @@ func (in *Inbox) OnFrame(f protocol.Frame) (taken bool, err error) {
 // server has acked.
 func (in *Inbox) Sent(c *Conversation, seq uint64) error {
 	switch {
+	case c.log != nil && seq >= c.Next:
+		if c.own == nil {
+			c.own = map[uint64]struct{}{}
+		}
+		c.own[seq] = struct{}{}
+		in.passOwn(c)
 	case seq > c.Next:
 		in.missing(c, seq)
 	case seq == c.Next:
@@ -284,6 +310,9 @@ func (in *Inbox) refused(c *Conversation, err error) error {
 
 // accept checks a message that is not known yet.
 func (in *Inbox) accept(c *Conversation, m *Message, pulled bool) error {
+	if c.log != nil {
+		return in.acceptInGroup(c, m, pulled)
+	}
 	own := 0
 	switch string(m.Sender) {
 	case c.Peer:
@@ -309,4 +338,51 @@ func (in *Inbox) accept(c *Conversation, m *Message, pulled bool) error {
 		in.delivered(c, Delivery{Seq: m.Seq, Sent: sent, Pulled: pulled})
 	}
 	return nil
+}
+
+func (in *Inbox) acceptInGroup(c *Conversation, m *Message, pulled bool) error {
+	if m.Seq != c.Next {
+		return violation("%s: seq %d came where %d was due", c.ID, m.Seq, c.Next)
+	}
+	e, err := c.log.check(m)
+	if err != nil {
+		return err
+	}
+	if !pulled {
+		c.log.keep(m.Seq, m.wire)
+	}
+	in.group = c
+	in.took(c, e, pulled)
+	return nil
+}
+
+// took takes the message that is due in a group: it is e.
+func (in *Inbox) took(c *Conversation, e *entry, pulled bool) {
+	got := Delivery{Seq: c.Next, Sent: e.sent, Pulled: pulled}
+	by, kind := "", e.kind
+	if e.author != nil {
+		by = e.author.user
+	}
+	delete(c.own, c.Next)
+	c.Next++
+	in.passOwn(c)
+	if by == in.device.User || kind != pb.Kind_KIND_TEXT {
+		return
+	}
+	if pulled {
+		in.Pulled++
+	}
+	in.delivered(c, got)
+}
+
+// passOwn goes past the device's own messages in a group.
+func (in *Inbox) passOwn(c *Conversation) {
+	for len(c.own) > 0 {
+		if _, own := c.own[c.Next]; !own {
+			return
+		}
+		delete(c.own, c.Next)
+		c.log.acked(c.Next)
+		c.Next++
+	}
 }
