@@ -44,18 +44,38 @@ func TestChangeWhileAPageIsRead(t *testing.T) {
 
 // TestSyncAndPushLoseNothing lets real writers write while clients connect and
 // sync by pages: whatever a client was not told by its SYNC must have been
-// pushed to it.
+// pushed to it. Every other conversation is a group.
 func TestSyncAndPushLoseNothing(t *testing.T) {
 	const peers, writers, writes, rounds = 40, 4, 50, 20
 	n := newNode(t, func(c *nodeConfig) { c.store.Partitions = 64 }) // so that some are quiet
+	conversation := func(p int) (peer, id string) {
+		peer = fmt.Sprintf("p%02d", p)
+		if p%2 == 1 {
+			return peer, protocol.GroupID(peer, "club")
+		}
+		return peer, protocol.DirectID("ann", peer)
+	}
+	groups := 0
+	for p := 1; p < peers; p += 2 {
+		peer, id := conversation(p)
+		create := &pb.CreateGroup{ClientId: "club", Users: []string{"ann"}}
+		c := chat.Command{Op: chat.OpGroup, Conversation: id, User: peer, Group: &pb.GroupRequest{
+			Action: &pb.GroupRequest_Create{Create: create},
+		}}
+		if err := n.log.Submit(&chat.Proposal{Command: c}); err != nil {
+			t.Fatal(err)
+		}
+		groups++
+	}
+	n.caughtUp(groups)
 	for round := range rounds {
-		client := n.connect("ann", "d")
+		client := n.attach("ann", "d", 0)
 		var wg sync.WaitGroup
 		for w := range writers {
 			wg.Go(func() {
 				for i := range writes {
-					peer := fmt.Sprintf("p%02d", (i*7+w)%peers)
-					c := chat.Command{Conversation: protocol.DirectID("ann", peer), User: peer}
+					peer, id := conversation((i*7 + w) % peers)
+					c := chat.Command{Conversation: id, User: peer}
 					if i%5 == 4 {
 						c.Op, c.ReadSeq = chat.OpMark, uint64(round)
 					} else {
@@ -76,24 +96,26 @@ func TestSyncAndPushLoseNothing(t *testing.T) {
 			cursor, more = page.Cursor, page.More
 		}
 		wg.Wait()
-		n.caughtUp((round + 1) * writers * writes)
+		n.caughtUp(groups + (round+1)*writers*writes)
 		heard.pushed(t, "ann", client.wire.take())
 		for p := range peers {
-			peer := fmt.Sprintf("p%02d", p)
-			conversation := protocol.DirectID("ann", peer)
-			head, _, err := n.store.Head(conversation)
+			peer, id := conversation(p)
+			head, _, err := n.store.Head(id)
 			if err != nil {
 				t.Fatal(err)
 			}
-			row, _, err := n.store.Member(peer, conversation)
+			row, _, err := n.store.Member(peer, id)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if k := heard[conversation]; k.head != head.Seq || k.peersRead != row.ReadSeq {
+			if protocol.KindOf(id) == protocol.Group {
+				row.ReadSeq = 0 // a group's members go by READERS
+			}
+			if k := heard[id]; k.head != head.Seq || k.peersRead != row.ReadSeq {
 				t.Errorf("round %d: %s ends at %d, read to %d; the client was told of %d and %d",
-					round, conversation, head.Seq, row.ReadSeq, k.head, k.peersRead)
+					round, id, head.Seq, row.ReadSeq, k.head, k.peersRead)
 			}
 		}
-		client.disconnect()
+		client.detach()
 	}
 }

@@ -139,6 +139,17 @@ func TestBadRequests(t *testing.T) {
 		{"SYNC with a huge cursor", protocol.TypeSync, &pb.Sync{Cursor: make([]byte, 100_000)}, pb.Code_CODE_BAD_CURSOR},
 		{"WHO about too many", protocol.TypeWho, &pb.Who{Users: make([]string, protocol.MaxWho+1)}, pb.Code_CODE_BAD_ARGUMENT},
 		{"WHO with a bad id", protocol.TypeWho, &pb.Who{Users: []string{"a b"}}, pb.Code_CODE_BAD_ID},
+		{"INFO without an id", protocol.TypeInfo, &pb.Info{}, pb.Code_CODE_BAD_ID},
+		{"INFO of others' conversation", protocol.TypeInfo, &pb.Info{Conversation: aliceBob}, pb.Code_CODE_NOT_A_MEMBER},
+		{"INFO of others' system conversation", protocol.TypeInfo, &pb.Info{Conversation: "s:alice"}, pb.Code_CODE_NOT_A_MEMBER},
+		{"PULL without an id", protocol.TypePull, &pb.Pull{}, pb.Code_CODE_BAD_ID},
+		{"PULL of others' group", protocol.TypePull, &pb.Pull{Conversation: "g:alice:club"}, pb.Code_CODE_NOT_A_MEMBER},
+		{"MEMBERS of no group", protocol.TypeMembers, &pb.Members{Conversation: "s:mallory"}, pb.Code_CODE_BAD_ARGUMENT},
+		{"READERS without an id", protocol.TypeReaders, &pb.Readers{Seq: 1}, pb.Code_CODE_BAD_ID},
+		{"REACTORS of others' message", protocol.TypeReactors, &pb.Reactors{Conversation: aliceBob, Seq: 1, Key: "+"}, pb.Code_CODE_NOT_A_MEMBER},
+		{"REACTORS with a long key", protocol.TypeReactors, &pb.Reactors{
+			Conversation: "d:alice:mallory", Seq: 1, Key: strings.Repeat("x", protocol.MaxReaction+1),
+		}, pb.Code_CODE_BAD_ARGUMENT},
 		{"GROUP without an action", protocol.TypeGroup, &pb.GroupRequest{Conversation: "g:alice:x"}, pb.Code_CODE_BAD_ARGUMENT},
 		{"GROUP with a direct conversation", protocol.TypeGroup, leave("d:bob:mallory"), pb.Code_CODE_BAD_ARGUMENT},
 		{"GROUP with no id", protocol.TypeGroup, leave("g:"), pb.Code_CODE_BAD_ID},
@@ -176,6 +187,7 @@ func TestBadRequests(t *testing.T) {
 		for _, typ := range []protocol.Type{
 			protocol.TypeSend, protocol.TypePull, protocol.TypeSync, protocol.TypeMark, protocol.TypeWho, protocol.TypeRenew,
 			protocol.TypeGroup, protocol.TypeSettings, protocol.TypeDelete, protocol.TypeContact, protocol.TypeAccount,
+			protocol.TypeInfo, protocol.TypeMembers, protocol.TypeReaders, protocol.TypeReactors, protocol.TypeContacts,
 		} {
 			c.last++
 			c.write(protocol.AppendFrame(nil, typ, c.last, []byte{0xff, 0xff}))
