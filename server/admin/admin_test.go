@@ -45,8 +45,12 @@ func source() Source {
 		Sessions: func() (int, int) { return 11, 12 },
 		Chat:     func() chat.Stats { return chat.Stats{Duplicates: 13, Waiting: 14} },
 		Presence: func() presence.Stats { return presence.Stats{Told: 17} },
-		Delivery: func() delivery.Stats { return delivery.Stats{Syncs: 15, Pulls: 16, Missed: 23, Groups: 24, Seats: 25, Backlog: 26} },
-		Store:    func() msgstore.Stats { return msgstore.Stats{Stalled: true, FreeBytes: 17, HeadMisses: 18, CommittedRecords: 27} },
+		Delivery: func() delivery.Stats {
+			return delivery.Stats{Syncs: 15, Pulls: 16, Missed: 23, Groups: 24, Seats: 25, Backlog: 26}
+		},
+		Store: func() msgstore.Stats {
+			return msgstore.Stats{Stalled: true, FreeBytes: 17, HeadMisses: 18, CommittedRecords: 27}
+		},
 	}
 	src.Net.Open.Store(19)
 	src.Net.Refused.Rate.Store(20)
