@@ -33,6 +33,20 @@ const (
 	TimeBackwards Kind = "time backwards"
 	// SharedID: two messages have one server-wide message id.
 	SharedID Kind = "shared id"
+	// Leaked: a client was given a message of a group that its user may not read:
+	// from before they were a member, or from after.
+	Leaked Kind = "leaked"
+	// Stored: a message that was refused is stored.
+	Stored Kind = "refused and stored"
+	// Altered: a message is in another state than the events in the log make of it,
+	// in the end, for one of its readers.
+	Altered Kind = "altered"
+	// Stale: a reader who came when all was over was handed a message as it had
+	// been before an event that is in the log.
+	Stale Kind = "stale"
+	// Undone: something was confirmed and did not happen: there is no such notice in
+	// the group, or a reaction that is said to change nothing would have.
+	Undone Kind = "undone"
 )
 
 // Violation is one broken promise.
@@ -52,6 +66,9 @@ type Report struct {
 	// Sent counts messages, Acked those of them that were acked to their
 	// sender, Stored those that have a seq.
 	Sent, Acked, Stored int
+	// Events counts those of the stored messages that change another one, Notices
+	// those that tell of a group.
+	Events, Notices int
 	// Received counts deliveries: every message once per reader.
 	Received   int
 	Violations []Violation
@@ -71,8 +88,8 @@ func (r *Report) Err() error {
 }
 
 func (r *Report) String() string {
-	return fmt.Sprintf("%d clients, %d conversations, %d sent, %d acked, %d stored, %d received, %d violations",
-		r.Clients, r.Conversations, r.Sent, r.Acked, r.Stored, r.Received, len(r.Violations))
+	return fmt.Sprintf("%d clients, %d conversations, %d sent, %d acked, %d stored (%d events, %d notices), %d received, %d violations",
+		r.Clients, r.Conversations, r.Sent, r.Acked, r.Stored, r.Events, r.Notices, r.Received, len(r.Violations))
 }
 
 // Check judges the journals of all clients of one run, taken after every
@@ -87,30 +104,46 @@ func Check(journals []*Journal) *Report {
 		c.read(j)
 	}
 	for _, j := range journals {
+		c.confirmed(j)
+	}
+	for _, j := range journals {
 		c.judge(j)
 	}
-	c.judgeWhole()
+	for _, id := range slices.Sorted(maps.Keys(c.conversations)) { // the same journals give the same report
+		c.judgeWhole(id, c.conversations[id])
+	}
 	return c.report
 }
 
-// name is what a sender calls a message within a conversation.
+// name is what a sender calls a message within a conversation. A notice has
+// none.
 type name struct{ sender, clientID string }
 
 // record is what is known about the message at one seq.
 type record struct {
 	name
-	body   string // "" while only the ack is known
+	kind   MessageKind
+	target uint64
+	body   string // as it was sent; "" while it is not known
 	id     uint64
 	timeMs int64
 	by     string // the client that said so first
 	acked  bool
+
+	notice, actor, users string
 }
 
 type conversation struct {
-	sent    map[name]string // → body
+	history string // of a group
+	sent    map[name]Entry
+	refused map[name]Entry
+	asked   map[request]bool
 	records map[uint64]*record
 	seqs    map[name]uint64
-	readers map[string]map[uint64]bool
+	readers map[string]*reader
+	claims  []claim
+	done    []done
+	states  map[uint64][]state // of messages, one for each version, made by replay
 }
 
 type checker struct {
@@ -123,10 +156,12 @@ func (c *checker) conversation(id string) *conversation {
 	conv := c.conversations[id]
 	if conv == nil {
 		conv = &conversation{
-			sent:    map[name]string{},
+			sent:    map[name]Entry{},
+			refused: map[name]Entry{},
+			asked:   map[request]bool{},
 			records: map[uint64]*record{},
 			seqs:    map[name]uint64{},
-			readers: map[string]map[uint64]bool{},
+			readers: map[string]*reader{},
 		}
 		c.conversations[id] = conv
 		c.report.Conversations++
@@ -138,75 +173,127 @@ func (c *checker) violation(kind Kind, conversation, format string, args ...any)
 	c.report.Violations = append(c.report.Violations, Violation{kind, conversation, fmt.Sprintf(format, args...)})
 }
 
-// learn collects what was sent, so that read can tell a phantom.
+// learn collects what was sent and asked for, so that read can tell a phantom.
 func (c *checker) learn(j *Journal) {
 	for _, e := range j.Entries {
-		if e.Op == OpSend {
-			c.conversation(e.Conversation).sent[name{j.User, e.ClientID}] = e.Body
+		if e.Op == OpQuiet {
+			continue
+		}
+		conv, n := c.conversation(e.Conversation), name{j.User, e.ClientID}
+		switch e.Op {
+		case OpOpen:
+			conv.history = e.History
+		case OpSend:
+			conv.sent[n] = e
 			c.report.Sent++
+		case OpRefuse:
+			conv.refused[n] = e
+		case OpAsk:
+			conv.asked[request{e.Notice, j.User, e.Users}] = true
 		}
 	}
 }
 
 // read places everything that one client was told.
 func (c *checker) read(j *Journal) {
-	last := map[string]uint64{}
+	quiet := false
 	for _, e := range j.Entries {
+		if e.Op == OpQuiet {
+			quiet = true
+			continue
+		}
+		conv := c.conversation(e.Conversation)
 		switch e.Op {
 		case OpOpen:
-			conv := c.conversation(e.Conversation)
-			if conv.readers[j.Name()] == nil {
-				conv.readers[j.Name()] = map[uint64]bool{}
-			}
+			conv.reader(j)
 		case OpAck:
-			e.Sender = j.User
-			if c.place(j, e) && !c.conversation(e.Conversation).records[e.Seq].acked {
-				c.conversation(e.Conversation).records[e.Seq].acked = true
-				c.report.Acked++
+			c.acked(j, e)
+		case OpWire:
+			r := conv.reader(j)
+			r.wire = append(r.wire, e.Seq)
+		case OpSkip:
+			r := conv.reader(j)
+			if e.Seq != r.last+1 {
+				c.violation(Gap, e.Conversation, "%s was told to skip seq %d to %d after %d", j.Name(), e.Seq, e.To, r.last)
 			}
+			r.jump(e.To+1, true)
+			r.last = max(r.last, e.To)
 		case OpReceive:
 			c.report.Received++
-			conv := c.conversation(e.Conversation)
-			if conv.readers[j.Name()] == nil {
-				conv.readers[j.Name()] = map[uint64]bool{}
+			r := conv.reader(j)
+			switch {
+			case e.Seq <= r.last:
+				c.violation(Repeated, e.Conversation, "%s was handed seq %d after %d", j.Name(), e.Seq, r.last)
+			case e.Seq > r.last+1:
+				r.jump(e.Seq, false)
 			}
-			conv.readers[j.Name()][e.Seq] = true
-			switch before := last[e.Conversation]; {
-			case e.Seq <= before:
-				c.violation(Repeated, e.Conversation, "%s was handed seq %d after %d", j.Name(), e.Seq, before)
-			case e.Seq > before+1:
-				c.violation(Gap, e.Conversation, "%s was handed seq %d after %d", j.Name(), e.Seq, before)
-			}
-			last[e.Conversation] = max(last[e.Conversation], e.Seq)
+			r.last = max(r.last, e.Seq)
+			r.take(e, quiet)
 			c.phantom(j, e)
 			c.place(j, e)
 		}
 	}
 }
 
+// acked takes an ack, but for those of reactions: what these are of can only be
+// told when everything is known.
+func (c *checker) acked(j *Journal, e Entry) {
+	conv := c.conversation(e.Conversation)
+	sent := conv.sent[name{j.User, e.ClientID}]
+	if sent.Kind == KindReact || sent.Kind == KindUnreact {
+		return
+	}
+	e.Sender, e.Kind, e.Target = j.User, sent.Kind, sent.Target
+	if c.place(j, e) && !conv.records[e.Seq].acked {
+		conv.records[e.Seq].acked = true
+		c.report.Acked++
+	}
+}
+
 func (c *checker) phantom(j *Journal, e Entry) {
-	body, sent := c.conversation(e.Conversation).sent[name{e.Sender, e.ClientID}]
+	conv := c.conversation(e.Conversation)
+	if e.Kind == KindNotice {
+		if !conv.wasAsked(e) {
+			c.violation(Phantom, e.Conversation, "%s was handed seq %d, which says that %s has %s %s, and that was never asked", j.Name(), e.Seq, e.Actor, e.Notice, e.Users)
+		}
+		return
+	}
+	sent, found := conv.sent[name{e.Sender, e.ClientID}]
 	switch {
-	case !sent:
+	case !found:
 		c.violation(Phantom, e.Conversation, "%s was handed seq %d, %s of %s, which was never sent", j.Name(), e.Seq, e.ClientID, e.Sender)
-	case body != e.Body:
+	case sent.Kind != e.Kind || sent.Target != e.Target:
+		c.violation(Phantom, e.Conversation, "%s was handed seq %d, %s of %s, as %s %d, but %s %d was sent", j.Name(), e.Seq, e.ClientID, e.Sender, e.Kind, e.Target, sent.Kind, sent.Target)
+	case e.asSent() && sent.Body != e.Body:
 		c.violation(Phantom, e.Conversation, "%s was handed seq %d, %s of %s, with another body than was sent", j.Name(), e.Seq, e.ClientID, e.Sender)
 	}
 }
+
+// asSent reports whether a message was handed with the body that it was sent
+// with: no event has given it another one, or taken it.
+func (e *Entry) asSent() bool { return e.Version == 0 && !e.Gone }
 
 // place puts an ack or a received message at its seq, and reports whether it
 // agrees with what is known there.
 func (c *checker) place(j *Journal, e Entry) bool {
 	conv := c.conversation(e.Conversation)
 	n := name{e.Sender, e.ClientID}
-	if seq, known := conv.seqs[n]; known && seq != e.Seq {
-		c.violation(Doubled, e.Conversation, "%s of %s is at seq %d and, for %s, at %d", e.ClientID, e.Sender, seq, j.Name(), e.Seq)
-	} else {
-		conv.seqs[n] = e.Seq
+	if e.Kind != KindNotice {
+		if seq, known := conv.seqs[n]; known && seq != e.Seq {
+			c.violation(Doubled, e.Conversation, "%s of %s is at seq %d and, for %s, at %d", e.ClientID, e.Sender, seq, j.Name(), e.Seq)
+		} else {
+			conv.seqs[n] = e.Seq
+		}
+	}
+	if !e.asSent() {
+		e.Body = ""
 	}
 	r := conv.records[e.Seq]
 	if r == nil {
-		conv.records[e.Seq] = &record{name: n, body: e.Body, id: e.ID, timeMs: e.TimeMs, by: j.Name()}
+		conv.records[e.Seq] = &record{
+			name: n, kind: e.Kind, target: e.Target, body: e.Body, id: e.ID, timeMs: e.TimeMs, by: j.Name(),
+			notice: e.Notice, actor: e.Actor, users: e.Users,
+		}
 		where := fmt.Sprintf("%s seq %d", e.Conversation, e.Seq)
 		if other, taken := c.ids[e.ID]; taken {
 			c.violation(SharedID, e.Conversation, "message id %d is at seq %d and at %s", e.ID, e.Seq, other)
@@ -217,24 +304,30 @@ func (c *checker) place(j *Journal, e Entry) bool {
 	if r.body == "" {
 		r.body = e.Body
 	}
-	if r.name != n || r.id != e.ID || r.timeMs != e.TimeMs || (e.Body != "" && r.body != e.Body) {
-		c.violation(Forked, e.Conversation, "seq %d is %s of %s (id %d, time %d) for %s, but %s of %s (id %d, time %d) for %s",
-			e.Seq, r.clientID, r.sender, r.id, r.timeMs, r.by, e.ClientID, e.Sender, e.ID, e.TimeMs, j.Name())
+	if r.name != n || r.kind != e.Kind || r.target != e.Target || r.id != e.ID || r.timeMs != e.TimeMs || (e.Body != "" && r.body != e.Body) ||
+		r.notice != e.Notice || r.actor != e.Actor || r.users != e.Users {
+		c.violation(Forked, e.Conversation, "seq %d is %s of %s (%s %d, id %d, time %d) for %s, but %s of %s (%s %d, id %d, time %d) for %s",
+			e.Seq, r.clientID, r.sender, r.kind, r.target, r.id, r.timeMs, r.by, e.ClientID, e.Sender, e.Kind, e.Target, e.ID, e.TimeMs, j.Name())
 		return false
 	}
 	return true
 }
 
-// judge checks that a client's own messages stand in the order of sending.
+// judge checks that a client's own messages stand in the order of sending, and
+// that what was refused does not stand anywhere.
 func (c *checker) judge(j *Journal) {
 	last := map[string]Entry{}
 	for _, e := range j.Entries {
 		if e.Op != OpSend {
 			continue
 		}
-		seq, stored := c.conversation(e.Conversation).seqs[name{j.User, e.ClientID}]
+		conv, n := c.conversation(e.Conversation), name{j.User, e.ClientID}
+		seq, stored := conv.seqs[n]
 		if !stored {
 			continue // never acked and never seen: it may be missing
+		}
+		if refused, was := conv.refused[n]; was {
+			c.violation(Stored, e.Conversation, "%s of %s was refused as %s and is at seq %d", e.ClientID, j.User, refused.Code, seq)
 		}
 		if before := last[e.Conversation]; seq <= before.Seq {
 			c.violation(SenderOrder, e.Conversation, "%s sent %s before %s, but they are at seqs %d and %d", j.Name(), before.ClientID, e.ClientID, before.Seq, seq)
@@ -244,37 +337,45 @@ func (c *checker) judge(j *Journal) {
 	}
 }
 
-// judgeWhole checks each conversation from seq 1 to its head, and that every
-// reader has all of it.
-func (c *checker) judgeWhole() {
-	for _, id := range slices.Sorted(maps.Keys(c.conversations)) { // the same journals give the same report
-		conv := c.conversations[id]
-		readers := slices.Sorted(maps.Keys(conv.readers))
-		var before uint64
-		var timeMs int64
-		for _, seq := range slices.Sorted(maps.Keys(conv.records)) {
-			if seq != before+1 {
-				c.violation(Gap, id, "nobody has a seq between %d and %d", before, seq)
-			}
-			before = seq
-			r := conv.records[seq]
-			c.report.Stored++
-			if r.timeMs < timeMs {
-				c.violation(TimeBackwards, id, "seq %d has time %d, the one before %d", seq, r.timeMs, timeMs)
-			}
-			timeMs = r.timeMs
-			kind := Incomplete
-			if r.acked {
-				kind = Lost
-			}
-			if len(readers) == 0 {
-				c.violation(kind, id, "seq %d, %s of %s: the conversation has no reader", seq, r.clientID, r.sender)
-			}
-			for _, reader := range readers {
-				if !conv.readers[reader][seq] {
-					c.violation(kind, id, "%s never got seq %d, %s of %s", reader, seq, r.clientID, r.sender)
-				}
-			}
+// judgeWhole checks a conversation from seq 1 to its head, and that every reader
+// has all of it that they may read, as it is.
+func (c *checker) judgeWhole(id string, conv *conversation) {
+	seqs := slices.Sorted(maps.Keys(conv.records))
+	conv.replay(seqs)
+	var before uint64
+	var timeMs int64
+	for _, seq := range seqs {
+		if seq != before+1 {
+			c.violation(Gap, id, "nobody has a seq between %d and %d", before, seq)
+		}
+		before = seq
+		r := conv.records[seq]
+		c.report.Stored++
+		switch {
+		case r.kind.isEvent():
+			c.report.Events++
+		case r.kind == KindNotice:
+			c.report.Notices++
+		}
+		if r.timeMs < timeMs {
+			c.violation(TimeBackwards, id, "seq %d has time %d, the one before %d", seq, r.timeMs, timeMs)
+		}
+		timeMs = r.timeMs
+		if len(conv.readers) == 0 {
+			c.violation(r.missing(), id, "seq %d, %s of %s: the conversation has no reader", seq, r.clientID, r.sender)
 		}
 	}
+	c.judgeConfirmed(id, conv)
+	spans := conv.spans(seqs)
+	for _, name := range slices.Sorted(maps.Keys(conv.readers)) {
+		c.judgeReader(id, conv, seqs, conv.readers[name], spans)
+	}
+}
+
+// missing is what it is if a reader does not have r.
+func (r *record) missing() Kind {
+	if r.acked {
+		return Lost
+	}
+	return Incomplete
 }

@@ -16,6 +16,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 )
 
@@ -27,15 +29,70 @@ const (
 	// OpClient is the first line: User and Device name the client.
 	OpClient Op = "client"
 	// OpOpen states that the client takes part in Conversation, and so must have
-	// received all of it by the end.
+	// received by the end all of it that its user may read. History is set for a
+	// group.
 	OpOpen Op = "open"
-	// OpSend: the client asked for ClientID with Body to be sent. The order of
-	// these lines is the order of sending.
+	// OpQuiet states that nothing was written any more when the client began to
+	// read: what it is handed must be as it is in the end.
+	OpQuiet Op = "quiet"
+	// OpSend: the client asked for ClientID to be sent: Body, Kind and Target. The
+	// order of these lines is the order of sending.
 	OpSend Op = "send"
-	// OpAck: the server confirmed ClientID with Seq, ID and TimeMs.
+	// OpAck: the server confirmed ClientID with Seq, ID and TimeMs. For a reaction
+	// that changes nothing these are of what made the target as it is.
 	OpAck Op = "ack"
+	// OpRefuse: the server refused ClientID for good, with Code.
+	OpRefuse Op = "refuse"
 	// OpReceive: the application was handed a message: all fields.
 	OpReceive Op = "receive"
+	// OpSkip: the application was told that the seqs from Seq to To are not to be
+	// had.
+	OpSkip Op = "skip"
+	// OpWire: the message at Seq of a group came over the client's connection,
+	// whether it was handed to the application or not.
+	OpWire Op = "wire"
+	// OpAsk: the client asked for what Notice says, about Users.
+	OpAsk Op = "ask"
+	// OpDone: the server confirmed what was asked; Seq is that of the notice. An
+	// answer without one is not written down.
+	OpDone Op = "done"
+)
+
+// ops are those of all lines but the first.
+var ops = []Op{OpOpen, OpQuiet, OpSend, OpAck, OpRefuse, OpReceive, OpSkip, OpWire, OpAsk, OpDone}
+
+// MessageKind says what a message is.
+type MessageKind string
+
+// The kinds. The zero one is a message with something to say; the next four are
+// events, which change the message at Target.
+const (
+	KindEdit    MessageKind = "edit"
+	KindRecall  MessageKind = "recall"
+	KindReact   MessageKind = "react"
+	KindUnreact MessageKind = "unreact"
+	// KindNotice is the server's: Notice says what happened to Users in a group,
+	// and Actor who did it.
+	KindNotice MessageKind = "notice"
+)
+
+func (k MessageKind) isEvent() bool {
+	return k == KindEdit || k == KindRecall || k == KindReact || k == KindUnreact
+}
+
+// What Entry.Notice may say, besides what is of no concern here.
+const (
+	NoticeCreated = "created"
+	NoticeAdded   = "added"
+	NoticeJoined  = "joined"
+	NoticeLeft    = "left"
+	NoticeRemoved = "removed"
+)
+
+// What Entry.History may say of a group: what a new member sees of it.
+const (
+	HistoryAll  = "all"
+	HistoryJoin = "join" // from the notice that says so on
 )
 
 // Entry is one line of a journal.
@@ -47,10 +104,44 @@ type Entry struct {
 	Sender       string `json:"sender,omitempty"`
 	ClientID     string `json:"client_id,omitempty"`
 	// Body is Sum of the message's body.
-	Body   string `json:"body,omitempty"`
-	Seq    uint64 `json:"seq,omitempty"`
-	ID     uint64 `json:"id,omitempty"`
-	TimeMs int64  `json:"time_ms,omitempty"`
+	Body   string      `json:"body,omitempty"`
+	Seq    uint64      `json:"seq,omitempty"`
+	ID     uint64      `json:"id,omitempty"`
+	TimeMs int64       `json:"time_ms,omitempty"`
+	Kind   MessageKind `json:"kind,omitempty"`
+	Target uint64      `json:"target,omitempty"`
+	To     uint64      `json:"to,omitempty"`
+	Code   string      `json:"code,omitempty"`
+
+	// The state of a message when it was handed. Version is the seq of the newest
+	// event in it, Gone that it says nothing any more. Reactions names who has
+	// which, as by Reactions.
+	Version   uint64 `json:"version,omitempty"`
+	Gone      bool   `json:"gone,omitempty"`
+	Reactions string `json:"reactions,omitempty"`
+
+	Notice  string `json:"notice,omitempty"`
+	Actor   string `json:"actor,omitempty"`
+	Users   string `json:"users,omitempty"` // as by Users
+	History string `json:"history,omitempty"`
+}
+
+// Users is how a journal names users.
+func Users(users ...string) string {
+	return strings.Join(slices.Sorted(slices.Values(users)), " ")
+}
+
+// Reactions is how a journal names reactions, of which users have each: by Sum of
+// the reaction.
+func Reactions(users map[string][]string) string {
+	var all []string
+	for key, who := range users {
+		if len(who) > 0 {
+			all = append(all, key+"="+Users(who...))
+		}
+	}
+	slices.Sort(all)
+	return strings.Join(all, ";")
 }
 
 // Sum is how a journal names a body: enough of its SHA-256 that two bodies do
@@ -143,7 +234,7 @@ func Read(r io.Reader) (*Journal, error) {
 		switch {
 		case n == 1 && e.Op == OpClient:
 			j.User, j.Device = e.User, e.Device
-		case n > 1 && (e.Op == OpOpen || e.Op == OpSend || e.Op == OpAck || e.Op == OpReceive):
+		case n > 1 && slices.Contains(ops, e.Op):
 			j.Entries = append(j.Entries, e)
 		default:
 			return nil, fmt.Errorf("line %d: op %q does not belong there", n, e.Op)
