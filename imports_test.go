@@ -38,7 +38,7 @@ var allowed = map[string][]string{
 	"bench/sessions":             {"protocol/pb", "session", "bench/report"},
 	"bench/node":                 {},
 	"bench/e2e":                  {},
-	"bench/crash":                {"protocol", "sdk-go", "bench/journal", "bench/node"},
+	"bench/crash":                {"protocol", "protocol/pb", "sdk-go", "bench/journal", "bench/node"},
 	// The checker shares no code with what it checks.
 	"bench/journal": {},
 	"cmd/godwit":    {"protocol", "protocol/pb", "msgstore", "session", "server", "sdk-go", "bench", "bench/ceiling", "bench/fanout", "bench/fill", "bench/report", "bench/sessions", "cmd/godwit/internal/knob"},

@@ -35,7 +35,7 @@ func TestCrash(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if report.Acked == 0 || report.Received < report.Acked {
+		if report.Acked == 0 || report.Received < report.Acked || report.Events == 0 || report.Notices == 0 {
 			t.Fatalf("nothing happened: %v", report)
 		}
 		left -= perRun

@@ -16,14 +16,8 @@ import (
 	godwit "github.com/godwit-im/godwit/sdk-go"
 )
 
+// A client lives for minLife to maxLife before it is stopped and started.
 const (
-	// A writer sends a burst of up to maxBurst messages, window of them
-	// unacked, then rests for up to maxRest.
-	window   = 8
-	maxBurst = 32
-	maxRest  = 150 * time.Millisecond
-	maxBody  = 2 << 10 // bytes
-	// A client lives for minLife to maxLife before it is stopped and started.
 	minLife = 3 * time.Second
 	maxLife = 15 * time.Second
 )
@@ -59,7 +53,8 @@ func (f *fleet) fail(err error) {
 }
 
 // newFleet prepares a client for each user, two for some, and lets everybody
-// talk to everybody. The server must be up, to have made the key.
+// talk to everybody, and in the groups. The server must be up, to have made the
+// key.
 func newFleet(ctx context.Context, cfg Config, server node.Config) (*fleet, error) {
 	f := &fleet{cfg: cfg, addr: server.Addr, tokens: map[string]string{}, failed: make(chan error, 1)}
 	f.writing.Store(true)
@@ -94,6 +89,10 @@ func (f *fleet) add(user, device string, n int) error {
 		rng:      rand.New(rand.NewPCG(f.cfg.Seed, uint64(n)+1)),
 		pipeline: 1 + n%2*(window-1),
 		seqs:     map[string]uint64{},
+		recent:   map[string]*recent{},
+	}
+	if device == auditor {
+		c.write(journal.Entry{Op: journal.OpQuiet})
 	}
 	for i := range users {
 		peer := fmt.Sprintf("user%d", i)
@@ -103,6 +102,13 @@ func (f *fleet) add(user, device string, n int) error {
 		conversation := protocol.DirectID(user, peer)
 		c.conversations = append(c.conversations, conversation)
 		c.write(journal.Entry{Op: journal.OpOpen, Conversation: conversation})
+	}
+	for _, g := range groups() {
+		c.conversations = append(c.conversations, g.id)
+		c.write(journal.Entry{Op: journal.OpOpen, Conversation: g.id, History: g.history})
+	}
+	for _, conversation := range c.conversations {
+		c.recent[conversation] = &recent{}
 	}
 	f.clients = append(f.clients, c)
 	return nil
@@ -182,11 +188,14 @@ func (f *fleet) await(ctx context.Context, what string, done func() bool) error 
 	return nil
 }
 
+// auditor is the device that comes last.
+const auditor = "auditor"
+
 // audit reads every conversation as a device that was never there before.
 func (f *fleet) audit(ctx context.Context) error {
 	first := len(f.clients)
 	for i := range users {
-		if err := f.add(fmt.Sprintf("user%d", i), "auditor", 2*users+i); err != nil {
+		if err := f.add(fmt.Sprintf("user%d", i), auditor, 2*users+i); err != nil {
 			return err
 		}
 	}
@@ -216,190 +225,4 @@ func (f *fleet) journals() ([]*journal.Journal, error) {
 		all = append(all, j)
 	}
 	return all, nil
-}
-
-// client is one device through its lives.
-type client struct {
-	fleet         *fleet
-	user, device  string
-	pipeline      int // godwit.Options.Pipeline
-	conversations []string
-	journal       *journal.Writer
-	rng           *rand.Rand // live's
-
-	mu   sync.Mutex        // guards all below
-	seqs map[string]uint64 // the last seq that was handed, by conversation
-	sdk  *godwit.Client    // nil between lives
-}
-
-func (c *client) write(e journal.Entry) {
-	if err := c.journal.Add(e); err != nil {
-		c.fleet.fail(err)
-	}
-}
-
-// live is one life: from opening the store to closing it.
-func (c *client) live(ctx context.Context) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, minLife+time.Duration(c.rng.Int64N(int64(maxLife-minLife))))
-	defer cancel()
-	store, err := godwit.OpenFileStore(c.fleet.path(c.user, c.device) + ".db")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	defect := func(what string) { c.fleet.fail(fmt.Errorf("%s: %s", c.name(), what)) }
-	sdk, err := godwit.Dial(ctx, godwit.Options{
-		Addr:     c.fleet.addr,
-		Token:    func(context.Context) (string, error) { return c.fleet.tokens[c.user], nil },
-		Device:   c.device,
-		Store:    store,
-		Pipeline: c.pipeline,
-		Backoff:  backoff,
-		Handler: godwit.Handler{
-			OnMessage: c.receive,
-			OnGap: func(conversation string, from, to uint64) {
-				defect(fmt.Sprintf("gap %d to %d in %s", from, to, conversation))
-			},
-			OnReset: func(conversation string) { defect("reset of " + conversation) },
-		},
-	})
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil // the life was over before the server was there
-		}
-		return err
-	}
-	c.set(sdk)
-	defer c.set(nil)
-
-	var acks, writers sync.WaitGroup
-	for _, o := range sdk.Outbox() { // of an earlier life
-		acks.Go(func() { c.awaitAck(o) })
-	}
-	for _, conversation := range c.conversations {
-		rng := rand.New(rand.NewPCG(c.rng.Uint64(), 0))
-		writers.Go(func() { c.writeTo(ctx, sdk, conversation, rng, &acks) })
-	}
-	select {
-	case <-ctx.Done():
-	case <-sdk.Done():
-		err = fmt.Errorf("the client ended by itself: %w", sdk.Err())
-	}
-	cancel()
-	writers.Wait()
-	err = errors.Join(err, sdk.Close())
-	acks.Wait()
-	return err
-}
-
-func (c *client) name() string { return c.user + "/" + c.device }
-
-// current is the client of the present life, or nil.
-func (c *client) current() *godwit.Client {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.sdk
-}
-
-func (c *client) set(sdk *godwit.Client) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.sdk = sdk
-}
-
-// receive is the client's OnMessage.
-func (c *client) receive(m godwit.Message) {
-	c.write(journal.Entry{
-		Op: journal.OpReceive, Conversation: m.Conversation, Sender: m.Sender, ClientID: m.ClientID,
-		Body: journal.Sum(m.Body), Seq: m.Seq, ID: m.ID, TimeMs: m.Time.UnixMilli(),
-	})
-	c.fleet.received.Add(1)
-	c.mu.Lock()
-	c.seqs[m.Conversation] = m.Seq
-	sdk := c.sdk
-	c.mu.Unlock()
-	if sdk != nil && m.Seq%16 == 0 {
-		if err := sdk.MarkRead(m.Conversation, m.Seq); err != nil && !errors.Is(err, godwit.ErrClosed) {
-			c.fleet.fail(err)
-		}
-	}
-}
-
-// writeTo sends bursts until ctx ends or the fleet stops writing. One
-// goroutine writes to a conversation, so the journal has the order of sending.
-func (c *client) writeTo(ctx context.Context, sdk *godwit.Client, conversation string, rng *rand.Rand, acks *sync.WaitGroup) {
-	// Counted before it looks whether to write, so that settle misses nobody.
-	c.fleet.writers.Add(1)
-	defer c.fleet.writers.Add(-1)
-	slots := make(chan struct{}, window)
-	for c.fleet.writing.Load() {
-		for range 1 + rng.IntN(maxBurst) {
-			select {
-			case slots <- struct{}{}:
-			case <-ctx.Done():
-				return
-			}
-			body := make([]byte, 1+rng.IntN(maxBody))
-			for i := range body {
-				body[i] = byte(rng.Uint32())
-			}
-			// With ctx a message could be accepted without a word about it.
-			o, err := sdk.Send(context.WithoutCancel(ctx), conversation, godwit.Draft{Kind: godwit.KindCustom, ContentType: "application/octet-stream", Body: body})
-			if err != nil {
-				c.fleet.fail(fmt.Errorf("send: %w", err))
-				return
-			}
-			c.write(journal.Entry{Op: journal.OpSend, Conversation: conversation, ClientID: o.ClientID(), Body: journal.Sum(body)})
-			c.fleet.sent.Add(1)
-			acks.Go(func() {
-				c.awaitAck(o)
-				<-slots
-			})
-		}
-		select {
-		case <-time.After(time.Duration(rng.Int64N(int64(maxRest)))):
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// awaitAck journals the ack of o, unless the client is closed before it comes.
-func (c *client) awaitAck(o *godwit.Outgoing) {
-	ack, err := o.Sent(context.Background())
-	switch {
-	case errors.Is(err, godwit.ErrClosed):
-	case err != nil:
-		c.fleet.fail(fmt.Errorf("ack: %w", err))
-	default:
-		c.write(journal.Entry{
-			Op: journal.OpAck, Conversation: o.Conversation(), ClientID: o.ClientID(),
-			Seq: ack.Seq, ID: ack.ID, TimeMs: ack.Time.UnixMilli(),
-		})
-		c.fleet.acked.Add(1)
-	}
-}
-
-func (c *client) isEmpty() bool {
-	sdk := c.current()
-	return sdk != nil && len(sdk.Outbox()) == 0
-}
-
-func (c *client) isUpToDate(ctx context.Context) bool {
-	sdk := c.current()
-	if sdk == nil {
-		return false
-	}
-	conversations, err := sdk.FetchConversations(ctx)
-	if err != nil {
-		return false // the client's life has just ended
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, conv := range conversations {
-		if c.seqs[conv.ID] < conv.HeadSeq {
-			return false
-		}
-	}
-	return true
 }

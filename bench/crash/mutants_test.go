@@ -53,9 +53,31 @@ func TestMutants(t *testing.T) {
 			new:  "	for i := range w.proposals {\n		p := w.proposals[len(w.proposals)-1-i]\n		s.index++",
 			want: []journal.Kind{journal.SenderOrder},
 		},
+		{
+			name: "pushes to a removed member", file: "delivery/push.go",
+			old:  "			d.present.leave(e.Conversation, user)\n",
+			new:  "			_ = user\n",
+			want: []journal.Kind{journal.Leaked},
+		},
+		{
+			name: "a recall that is not applied", file: "chat/events.go",
+			old:  "		err = bury(tx, index, target, pb.MessageState_MESSAGE_STATE_RECALLED)\n",
+			want: []journal.Kind{journal.Stale},
+		},
+		{
+			name: "an edit without its event", file: "chat/events.go",
+			old: "		refusal = refuseEdit(cmd, target, m.TimeMs)\n",
+			new: `		if refusal = refuseEdit(cmd, target, m.TimeMs); refusal == nil {
+			target.ContentType, target.Body = m.ContentType, m.Body
+			return Result{Seq: m.Seq, ID: m.Id, TimeMs: m.TimeMs}, effects, rewrite(tx, index, target)
+		}
+`,
+			want: []journal.Kind{journal.Phantom},
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel() // a run mostly waits
 			binary := build(t, node.Build{Replace: mutate(t, test.file, test.old, test.new)})
 			report, err := runIn(t, Config{Binary: binary, Rounds: 6, Seed: *seed, Progress: io.Discard})
 			if report == nil {

@@ -1,0 +1,87 @@
+package crash
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/godwit-im/godwit/bench/journal"
+	"github.com/godwit-im/godwit/protocol"
+	godwit "github.com/godwit-im/godwit/sdk-go"
+)
+
+// maxStay bounds the time between two things that one client does about who is
+// in a group. With the clients that there are this stays below what the server
+// lets a user add in a minute.
+const maxStay = 1500 * time.Millisecond
+
+const (
+	groupName = "crash"
+	founder   = "user2" // is in every group when it is made
+)
+
+// group is one of the groups that everybody is in and out of, but for its owner.
+type group struct{ id, owner, history string }
+
+// groups returns all of them. They come into being during the run.
+func groups() []group {
+	return []group{
+		{protocol.GroupID("user0", groupName), "user0", journal.HistoryAll},
+		{protocol.GroupID("user1", groupName), "user1", journal.HistoryJoin},
+	}
+}
+
+var histories = map[string]godwit.HistoryPolicy{
+	journal.HistoryAll:  godwit.HistoryAll,
+	journal.HistoryJoin: godwit.HistoryFromJoin,
+}
+
+// tend makes the client's user do something about who is in g now and then, for
+// one life of the client, until the fleet stops writing. The owner makes the
+// group, adds users and removes them; the others leave and join.
+func (c *client) tend(ctx context.Context, sdk *godwit.Client, g group, rng *rand.Rand) {
+	c.fleet.writers.Add(1)
+	defer c.fleet.writers.Add(-1)
+	ask := func(notice, user string, request func() *godwit.Call[godwit.GroupResult]) {
+		c.ask(ctx, journal.Entry{Conversation: g.id, Notice: notice, Users: user}, request)
+	}
+	if c.user == g.owner {
+		ask(journal.NoticeCreated, journal.Users(g.owner, founder), func() *godwit.Call[godwit.GroupResult] {
+			return sdk.CreateGroup(godwit.NewGroup{
+				ClientID: groupName, Join: godwit.JoinOpen, History: histories[g.history], Users: []string{founder},
+			})
+		})
+	}
+	for c.fleet.writing.Load() && rest(ctx, rng, maxStay) {
+		user := fmt.Sprintf("user%d", rng.IntN(users))
+		often := rng.IntN(3) > 0
+		switch conversation, _ := sdk.Conversation(g.id); {
+		case c.user == g.owner && user == g.owner:
+		case c.user == g.owner && often:
+			ask(journal.NoticeAdded, user, func() *godwit.Call[godwit.GroupResult] { return sdk.AddMembers(g.id, user) })
+		case c.user == g.owner:
+			ask(journal.NoticeRemoved, user, func() *godwit.Call[godwit.GroupResult] { return sdk.RemoveMembers(g.id, user) })
+		case conversation.Membership.Standing != godwit.StandingActive:
+			ask(journal.NoticeJoined, c.user, func() *godwit.Call[godwit.GroupResult] { return sdk.JoinGroup(g.id, "") })
+		case !often:
+			ask(journal.NoticeLeft, c.user, func() *godwit.Call[godwit.GroupResult] { return sdk.LeaveGroup(g.id) })
+		}
+	}
+}
+
+// ask journals what is asked of a group, asks, and journals what comes of it.
+func (c *client) ask(ctx context.Context, e journal.Entry, request func() *godwit.Call[godwit.GroupResult]) {
+	e.Op = journal.OpAsk
+	c.write(e)
+	result, err := request().Wait(ctx)
+	switch {
+	case err == nil && result.Seq > 0:
+		e.Op, e.Seq = journal.OpDone, result.Seq
+		c.write(e)
+	case err == nil, ctx.Err() != nil, errors.Is(err, godwit.ErrClosed), isRefusal(godwit.CodeOf(err)):
+	default:
+		c.fleet.fail(fmt.Errorf("%s: %s %s in %s: %w", c.name(), e.Notice, e.Users, e.Conversation, err))
+	}
+}
