@@ -28,7 +28,7 @@ var allowed = map[string][]string{
 	"sdk-go/archive": {"sdk-go"},
 	// A server for the SDK's tests.
 	"sdk-go/internal/fakeserver": {"protocol", "protocol/pb"},
-	"bench":                      {"protocol", "protocol/pb", "bench/ceiling", "bench/client", "bench/fill", "bench/fleet", "bench/report"},
+	"bench":                      {"protocol", "protocol/pb", "bench/ceiling", "bench/client", "bench/fanout", "bench/fill", "bench/fleet", "bench/report"},
 	"bench/client":               {"protocol", "protocol/pb", "bench/fleet"},
 	"bench/report":               {},
 	"bench/ceiling":              {"protocol", "protocol/pb", "msgstore", "netpoll", "bench/fleet", "bench/node", "bench/report"},

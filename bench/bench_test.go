@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/godwit-im/godwit/bench/ceiling"
+	"github.com/godwit-im/godwit/bench/fanout"
 	"github.com/godwit-im/godwit/bench/node"
 	"github.com/godwit-im/godwit/bench/report"
 	"github.com/godwit-im/godwit/session"
@@ -37,7 +38,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	if ceiling.Child() {
+	if ceiling.Child() || fanout.Child() {
 		os.Exit(0)
 	}
 	goleak.VerifyTestMain(m,

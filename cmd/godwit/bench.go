@@ -33,7 +33,7 @@ is left out and none runs on the default directory, a server is started on a
 directory of its own, which is removed in the end.`,
 	}
 	cmd.AddCommand(
-		newBenchDirect(program), newBenchConnect(program), newBenchStorm(program), newBenchSlow(program), newBenchMixed(program),
+		newBenchDirect(program), newBenchConnect(program), newBenchStorm(program), newBenchSlow(program), newBenchGroup(program), newBenchMixed(program),
 		newBenchSync(program), newBenchStart(program), newBenchFill(),
 		newBenchCeiling(), newBenchFanout(), newBenchSessions(), newBenchWorker(),
 	)
@@ -45,6 +45,7 @@ type scenario struct {
 	program    string
 	data       string
 	serverArgs []string
+	rules      string // of a server that is started; "" = its defaults
 	asJSON     bool
 	html       string
 	against    string
@@ -218,8 +219,11 @@ func (s *scenario) startServer(ctx context.Context, connections int, progress io
 	}
 	remove := func() error { return os.RemoveAll(dir) }
 	args := slices.Clone(s.serverArgs)
+	// At the front, so that --server may still say otherwise.
+	if s.rules != "" {
+		args = slices.Insert(args, 0, "--rules="+s.rules)
+	}
 	if most := newSettings().server.Net.MaxConns; connections > most {
-		// At the front, so that --server may still say otherwise.
 		args = slices.Insert(args, 0, fmt.Sprintf("--max-connections=%d", connections))
 	}
 	addr, err := freeAddr(ctx)
