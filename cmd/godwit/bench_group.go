@@ -48,7 +48,7 @@ A server of yours (--data) needs rules that let one user add so many at once:
 	}
 	fs := cmd.Flags()
 	fs.IntVar(&cfg.Members, "members", 10_000, "members, all online")
-	fs.IntVar(&cfg.Senders, "senders", 0, "of them, who write in turn; 0 = 4, or all if they are fewer")
+	fs.IntVar(&cfg.Senders, "senders", 1, "of them, who write in turn; the bursts of several come to the server in pieces")
 	fs.IntSliceVar(&cfg.Bursts, "bursts", []int{1, 16}, "messages that are written at once; each is measured by itself")
 	fs.Float64Var(&cfg.Rate, "rate", 0, "messages a second, instead of bursts")
 	fs.Float64Var(&cfg.DirectRate, "direct-rate", 200, "messages a second of the direct chat beside it")
