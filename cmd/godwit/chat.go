@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,27 +23,51 @@ import (
 
 func newChat() *cobra.Command {
 	var (
-		f       clientFlags
-		to, dir string
+		f            clientFlags
+		to, dir      string
+		groupName    string
+		groupMembers []string
 	)
 	cmd := &cobra.Command{
-		Use:   "chat --user USER --to USER",
-		Short: "Chat with a user, a line a message",
-		Long: `Chat with a user, a line a message. The last messages are shown first, and what
-is shown is marked as read.
+		Use:   "chat --user USER --to USER|GROUP",
+		Short: "Chat with a user or in a group, a line a message",
+		Long: `Chat with a user or in a group, a line a message. The last messages are shown
+first, and what is shown is marked as read.
 
-  ✓ sent   ✓✓ delivered   ◉ read   ✗ refused
+  ✓ sent   ✓✓ delivered   ◉ read   ✗ refused   @ mentions you
 
-/history shows older messages, /who who is online, /quit ends it; a message that
-begins with a slash is written with two. Messages that cannot be sent at the
-moment are kept, and sent when there is a connection, by the next chat if need
-be. Without a terminal it reads and prints plain lines and ends when all that it
-read is acknowledged.`,
-		Example: "  godwit chat --user alice --to bob",
-		Args:    cobra.NoArgs,
+A message in a group is marked as sent; /readers tells who has read it. What
+happens to a message later, an edit say, is told in a line of its own.
+
+/help lists the commands, by which everything else is done: to answer, edit or
+recall a message, to see and change who is in the group, one's contacts, the
+list of conversations. A message that begins with a slash is written with two.
+
+Messages that cannot be sent at the moment are kept, and sent when there is a
+connection, by the next chat if need be. Without a terminal it reads and prints
+plain lines and ends when all that it read is acknowledged.`,
+		Example: `  godwit chat --user alice --to bob
+  godwit chat --user alice --new-group friends --with bob,carol
+  godwit chat --user bob --to g:alice:ab2cd3`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if err := checkPeer(to); err != nil {
-				return err
+			var group *godwit.NewGroup
+			switch {
+			case groupName == "" && len(groupMembers) > 0:
+				return usagef("--with is for the members of a --new-group")
+			case groupName != "" && to != "":
+				return usagef("--to and --new-group exclude each other")
+			case groupName != "":
+				group = &godwit.NewGroup{ClientID: strings.ToLower(rand.Text()[:10]), Name: groupName, Users: groupMembers}
+				for _, user := range groupMembers {
+					if err := protocol.CheckID("a user in --with", user); err != nil {
+						return usagef("%s", protocol.AsError(err).Text)
+					}
+				}
+			default:
+				if err := checkTarget("--to", to); err != nil {
+					return err
+				}
 			}
 			id, err := f.resolve()
 			if err != nil {
@@ -51,18 +76,24 @@ read is acknowledged.`,
 			if id.user == to {
 				return usagef("--user and --to are the same: a conversation has two users")
 			}
+			if group != nil {
+				to = protocol.GroupID(id.user, group.ClientID)
+			}
 			state, err := openState(dir, id, f.device)
 			if err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, state.Close()) }()
 			open := func() (view, func(), error) { return newView(cmd.InOrStdin(), cmd.OutOrStdout(), id.user) }
-			return runChat(cmd.Context(), &f, id, to, state, open)
+			return runChat(cmd.Context(), &f, id, newTalk(id.user, to), group, state, open)
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().StringVar(&to, "to", "", "the `user` to chat with")
-	cmd.Flags().StringVar(&dir, "state", "", "`directory` for unsent messages and the device's id (default: $XDG_STATE_HOME/godwit)")
+	fs := cmd.Flags()
+	fs.StringVar(&to, "to", "", "the `user` to chat with, or a group's id")
+	fs.StringVar(&groupName, "new-group", "", "make a group of this `name` and chat in it, instead of --to")
+	fs.StringSliceVar(&groupMembers, "with", nil, "the first members of the --new-group: `user,user`...")
+	fs.StringVar(&dir, "state", "", "`directory` for unsent messages and the device's id (default: $XDG_STATE_HOME/godwit)")
 	return cmd
 }
 
@@ -156,20 +187,28 @@ func installationID(dir string) (string, error) {
 	return kept, nil
 }
 
-// runChat runs until the user, the input or the client ends it. The view is
-// opened late: until then Ctrl-C is a signal, and ends whatever takes long.
-func runChat(ctx context.Context, f *clientFlags, id identity, to string, state *state, open func() (view, func(), error)) (err error) {
+// runChat runs until the user, the input or the client ends it. group is to be
+// made first, unless it is nil. The view is opened late: until then Ctrl-C is a
+// signal, and ends whatever takes long.
+func runChat(ctx context.Context, f *clientFlags, id identity, t *talk, group *godwit.NewGroup, state *state, open func() (view, func(), error)) (err error) {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	t := newTalk(id.user, to)
 	client, err := f.dial(ctx, id, godwit.Options{
 		Device: state.device, Store: state, StartAtHead: true,
-		Handler: godwit.Handler{OnMessage: t.onMessage, OnReceipt: t.onReceipt, OnState: t.onState, OnGap: t.onGap, OnReset: t.onReset},
+		Handler: godwit.Handler{
+			OnMessage: t.onMessage, OnMessageChanged: t.onChanged, OnReceipt: t.onReceipt,
+			OnState: t.onState, OnGap: t.onGap, OnReset: t.onReset,
+		},
 	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
+	if group != nil {
+		if err := makeGroup(ctx, client, *group, f.timeout); err != nil {
+			return err
+		}
+	}
 	past, err := t.fetch(ctx, client)
 	if err != nil {
 		return err
@@ -209,11 +248,24 @@ func runChat(ctx context.Context, f *clientFlags, id identity, to string, state 
 	}
 }
 
+func makeGroup(ctx context.Context, client *godwit.Client, group godwit.NewGroup, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	_, err := answer(ctx, client.CreateGroup(group))
+	if err != nil {
+		return fmt.Errorf("making the group: %w", err)
+	}
+	return nil
+}
+
 // input is a line that was typed and the row that it stands in.
 type input struct {
 	text string
 	row  int
 	err  error
+	// unshown: what it sends may not come back as a message of its own: an event,
+	// or whatever an earlier chat left in the outbox.
+	unshown bool
 }
 
 // readLines hands on what the view reads until that fails. It outlives the
@@ -222,7 +274,7 @@ func readLines(v view, lines chan<- input, quit <-chan struct{}) {
 	for {
 		text, row, err := v.ReadLine()
 		select {
-		case lines <- input{text, row, err}:
+		case lines <- input{text: text, row: row, err: err}:
 		case <-quit:
 			return
 		}

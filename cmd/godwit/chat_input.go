@@ -5,16 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/godwit-im/godwit/protocol"
 	"github.com/godwit-im/godwit/sdk-go"
 )
-
-// maxHistory bounds what /history may ask for.
-const maxHistory = 1000
 
 // note shows a line from the input's goroutine.
 func (t *talk) note(text string) {
@@ -25,47 +21,75 @@ func (t *talk) note(text string) {
 
 // do carries out a line: a command or a message.
 func (t *talk) do(ctx context.Context, in input) error {
-	name, rest, _ := strings.Cut(in.text, " ")
 	switch {
 	case strings.TrimSpace(in.text) == "":
 		return nil
 	case strings.HasPrefix(in.text, "//"):
 		in.text = in.text[1:]
-	case name == "/history":
-		return t.ask(ctx, func(ctx context.Context) error { return t.history(ctx, strings.TrimSpace(rest)) })
-	case name == "/who":
-		return t.ask(ctx, t.who)
-	case strings.HasPrefix(name, "/"):
-		t.note("the commands are /history [number], /who and /quit; begin a message with // for a slash")
-		return nil
+	case strings.HasPrefix(in.text, "/"):
+		return t.command(ctx, in)
 	}
-	return t.say(ctx, in)
+	return t.say(ctx, in, in.text)
 }
 
 // askTimeout bounds the commands that need an answer of the server.
 const askTimeout = 5 * time.Second
 
+// ask runs a command that needs an answer, after what was written before it.
 func (t *talk) ask(ctx context.Context, command func(context.Context) error) error {
 	limited, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
+	t.sent(limited)
 	err := command(limited)
-	if errors.Is(err, context.DeadlineExceeded) {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
 		t.note("the server does not answer")
+		return nil
+	case godwit.CodeOf(err) != 0 && !errors.Is(err, godwit.ErrClosed):
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.anyRefused = true
+		t.view.Note("refused: " + protocol.AsError(err).Text)
 		return nil
 	}
 	return err
 }
 
-// say sends a line, waiting while the outbox is full.
-func (t *talk) say(ctx context.Context, in input) error {
+// answer is what a call brought. A call that nobody waits for any more is taken
+// back: what a command said it could not do must not happen later.
+func answer[T any](ctx context.Context, call *godwit.Call[T]) (T, error) {
+	value, err := call.Wait(ctx)
+	if ctx.Err() != nil {
+		call.Cancel()
+	}
+	return value, err
+}
+
+// sent waits until all that was written is stored or refused, or ctx ends.
+func (t *talk) sent(ctx context.Context) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.wait(ctx, func() bool { return len(t.waiting) == 0 })
+}
+
+// say sends text.
+func (t *talk) say(ctx context.Context, in input, text string, options ...godwit.SendOption) error {
+	options = append(options, t.mentions(text)...)
+	return t.send(ctx, in, func() (*godwit.Outgoing, error) {
+		return t.client.SendText(ctx, t.conversation, text, options...)
+	})
+}
+
+// send hands something to the client, waiting while the outbox is full.
+func (t *talk) send(ctx context.Context, in input, send func() (*godwit.Outgoing, error)) error {
 	// The lock keeps the ack from being shown before the line is known.
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	out, err := t.client.SendText(ctx, t.peer, in.text)
+	out, err := send()
 	for errors.Is(err, godwit.ErrOutboxFull) && ctx.Err() == nil {
 		before := len(t.waiting)
 		t.wait(ctx, func() bool { return len(t.waiting) < before })
-		out, err = t.client.SendText(ctx, t.peer, in.text)
+		out, err = send()
 	}
 	if err != nil {
 		if godwit.CodeOf(err) == 0 {
@@ -78,20 +102,52 @@ func (t *talk) say(ctx context.Context, in input) error {
 	return nil
 }
 
-// await notes a message that was sent. That it was stored is known when it
-// comes back through onMessage; a refusal is waited for. t.mu must be held.
+// mentions are those of a text in a group: @USER, and @all where that is
+// allowed. Elsewhere an @ is just a letter.
+func (t *talk) mentions(text string) []godwit.SendOption {
+	if t.peer != "" {
+		return nil
+	}
+	var options []godwit.SendOption
+	var users []string
+	for word := range strings.FieldsSeq(text) {
+		user, is := strings.CutPrefix(strings.TrimRight(word, ".,;:!?)"), "@")
+		switch {
+		case !is || protocol.CheckID("user", user) != nil || slices.Contains(users, user):
+		case user == "all":
+			conversation, _ := t.client.Conversation(t.conversation)
+			if role := conversation.Membership.Role; role == godwit.RoleOwner || role == godwit.RoleAdmin {
+				options = append(options, godwit.MentionAll())
+			}
+		case len(users) < protocol.MaxMentions:
+			users = append(users, user)
+		}
+	}
+	if len(users) > 0 {
+		options = append(options, godwit.Mention(users...))
+	}
+	return options
+}
+
+// await notes what was sent. That a message was stored is known when it comes
+// back through onMessage; a refusal, and all there is to know of an event, is
+// waited for. t.mu must be held.
 func (t *talk) await(ctx context.Context, out *godwit.Outgoing, in input) {
 	t.waiting[out.ClientID()] = in
 	go func() {
 		_, err := out.Sent(ctx)
 		var refused *godwit.SendError
-		if !errors.As(err, &refused) {
-			return
+		switch isRefused := errors.As(err, &refused); {
+		case isRefused:
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.settle(out.ClientID())
+			t.refused(in.row, in.text, refused.Err)
+		case err == nil && in.unshown:
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.settle(out.ClientID())
 		}
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		t.settle(out.ClientID())
-		t.refused(in.row, in.text, refused.Err)
 	}()
 }
 
@@ -114,67 +170,6 @@ func (t *talk) refused(row int, text string, err error) {
 		t.view.Mark(row, e)
 	}
 	t.view.Note(fmt.Sprintf("refused: %s", protocol.AsError(err).Text))
-}
-
-// history shows the messages before those on the screen.
-func (t *talk) history(ctx context.Context, argument string) error {
-	n := screenful
-	if argument != "" {
-		var err error
-		if n, err = strconv.Atoi(argument); err != nil || n < 1 || n > maxHistory {
-			t.note(fmt.Sprintf("/history takes a number from 1 to %d", maxHistory))
-			return nil
-		}
-	}
-	t.mu.Lock()
-	before := t.first
-	t.mu.Unlock()
-	var messages []godwit.Message
-	if before > 1 {
-		var err error
-		if messages, err = t.client.History(ctx, t.conversation, before, n); err != nil {
-			return err
-		}
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(messages) == 0 {
-		t.view.Note("this is the beginning")
-		return nil
-	}
-	t.view.Note(fmt.Sprintf("the %d before:", len(messages)))
-	for _, m := range messages {
-		t.put(m)
-	}
-	t.view.Note("and now:")
-	t.first = messages[0].Seq
-	return nil
-}
-
-// who tells which of the users with whom there is a conversation are online.
-func (t *talk) who(ctx context.Context) error {
-	conversations, err := t.client.FetchConversations(ctx)
-	if err != nil {
-		return err
-	}
-	var online []string
-	for batch := range slices.Chunk(conversations, protocol.MaxWho) {
-		users := make([]string, len(batch))
-		for i, c := range batch {
-			users[i] = c.Peer
-		}
-		some, err := t.client.Online(ctx, users...)
-		if err != nil {
-			return err
-		}
-		online = append(online, some...)
-	}
-	text := "online: " + strings.Join(online, ", ")
-	if len(online) == 0 {
-		text = "nobody you have a conversation with is online"
-	}
-	t.note(text)
-	return nil
 }
 
 // flush waits until everything that was sent is stored or refused, for at most

@@ -35,7 +35,7 @@ const noRow = -1
 // entry is a message as it is shown.
 type entry struct {
 	mark mark
-	seq  uint64 // 0 until it is known
+	seq  uint64 // 0 until it is known, or where it is of no use
 	time time.Time
 	who  string
 	text string
@@ -50,11 +50,13 @@ const (
 	markDelivered
 	markRead
 	markRefused
+	markMention // somebody else's, and it mentions the user
 )
 
 // talk is one conversation on the screen.
 type talk struct {
-	user, peer   string
+	user         string
+	peer         string // empty in a group
 	conversation string
 
 	mu     sync.Mutex // guards what follows, and the view but for ReadLine
@@ -68,29 +70,37 @@ type talk struct {
 	// earlier chat left have no row.
 	waiting map[string]input
 	settled *sync.Cond // on mu: waiting has lost one
-	// own are the messages of the user on the screen, by row.
-	own             map[int]entry
+	// own are the messages of the user on the screen, by row: those that have not
+	// come as far as they can.
+	own map[int]entry
+	// messages are those shown last, by seq, as they are now; lastOwn and lastOther
+	// the seqs of the user's newest one and of everybody else's.
+	messages           map[uint64]godwit.Message
+	lastOwn, lastOther uint64
+
 	read, delivered uint64 // the peer's cursors
 	day             string // of the last message shown
 	offline         bool   // the user was told so
+	caughtUp        bool   // the client has been online
 	anyRefused      bool
 }
 
-func newTalk(user, peer string) *talk {
+// newTalk is a talk with a user or in a group: to is what checkTarget accepts.
+func newTalk(user, to string) *talk {
 	t := &talk{
-		user: user, peer: peer, conversation: protocol.DirectID(user, peer),
-		waiting: make(map[string]input), own: make(map[int]entry),
+		user: user, conversation: conversationOf(user, to),
+		waiting: make(map[string]input), own: make(map[int]entry), messages: make(map[uint64]godwit.Message),
 	}
+	t.peer, _ = protocol.Peer(t.conversation, user)
 	t.settled = sync.NewCond(&t.mu)
 	return t
 }
 
 // past is what the server says of the conversation when the chat begins.
 type past struct {
-	known           bool // there is a conversation
-	online          bool
-	read, delivered uint64
-	history         []godwit.Message
+	godwit.Conversation      // zero if there is none
+	online              bool // the peer is
+	history             []godwit.Message
 }
 
 func (t *talk) fetch(ctx context.Context, c *godwit.Client) (past, error) {
@@ -102,9 +112,14 @@ func (t *talk) fetch(ctx context.Context, c *godwit.Client) (past, error) {
 	if i < 0 {
 		return past{}, nil
 	}
-	p := past{known: true, read: conversations[i].PeerReadSeq, delivered: conversations[i].PeerDeliveredSeq}
-	if p.history, err = c.History(ctx, t.conversation, 0, screenful); err != nil {
-		return past{}, err
+	p := past{Conversation: conversations[i]}
+	if p.HeadSeq > 0 {
+		if p.history, err = c.History(ctx, t.conversation, 0, screenful); err != nil {
+			return past{}, err
+		}
+	}
+	if t.peer == "" {
+		return p, nil
 	}
 	online, err := c.Online(ctx, t.peer)
 	p.online = len(online) > 0
@@ -117,17 +132,10 @@ func (t *talk) begin(ctx context.Context, c *godwit.Client, v view, p past) {
 	defer t.mu.Unlock()
 	t.client, t.view, t.shown = c, v, true
 	for _, out := range c.Outbox() {
-		t.await(ctx, out, input{row: noRow})
+		t.await(ctx, out, input{row: noRow, unshown: true})
 	}
-	presence := t.peer + " is not online"
-	switch {
-	case !p.known:
-		presence = "no messages with " + t.peer + " yet"
-	case p.online:
-		presence = t.peer + " is online"
-	}
-	t.view.Note(presence + ". ✓ sent ✓✓ delivered ◉ read; /history /who /quit")
-	t.advance(p.read, p.delivered)
+	t.view.Note(t.greeting(p) + "; /help lists the commands")
+	t.advance(p.PeerReadSeq, p.PeerDeliveredSeq)
 	for _, m := range p.history {
 		t.show(m)
 	}
@@ -135,6 +143,40 @@ func (t *talk) begin(ctx context.Context, c *godwit.Client, v view, p past) {
 		f()
 	}
 	t.early = nil
+}
+
+// greeting says where the user is, and what the marks mean there.
+func (t *talk) greeting(p past) string {
+	const direct = ". ✓ sent ✓✓ delivered ◉ read"
+	switch {
+	case t.peer == "":
+		return t.groupGreeting(p)
+	case p.HeadSeq == 0:
+		return "no messages with " + t.peer + " yet" + direct
+	case p.online:
+		return t.peer + " is online" + direct
+	}
+	return t.peer + " is not online" + direct
+}
+
+func (t *talk) groupGreeting(p past) string {
+	group := "the group " + groupName(p.Group, t.conversation)
+	switch p.Membership.Standing {
+	case godwit.StandingActive:
+		if p.Group == nil || p.Group.DissolvedSeq > 0 {
+			return group + " was dissolved"
+		}
+		return fmt.Sprintf("%s, members: %d, you are %s. ✓ sent @ mentions you", group, p.Group.Members, roleText(p.Membership.Role))
+	case godwit.StandingInvited:
+		return fmt.Sprintf("%s invites you to %s. /join accepts, /leave refuses", p.Membership.InvitedBy, group)
+	case godwit.StandingRequested:
+		return "you have asked to join " + group
+	case godwit.StandingLeft:
+		return "you have left " + group + ". /join joins again or asks to"
+	case godwit.StandingRemoved:
+		return "you were removed from " + group
+	}
+	return "you are not in " + group + ". /join joins or asks to"
 }
 
 // end keeps the callbacks from the view.
@@ -164,7 +206,7 @@ func (t *talk) onMessage(m godwit.Message) {
 		case m.Sender == t.user:
 			t.settle(m.ClientID)
 		default:
-			t.view.Note(harmless(m.Sender) + " wrote to you in another conversation")
+			t.elsewhere(m)
 		}
 	})
 }
@@ -187,6 +229,10 @@ func (t *talk) onState(s godwit.State) {
 			t.offline = false
 			t.view.Note("connected again")
 		}
+		if s.Phase == godwit.Online && !t.caughtUp {
+			t.caughtUp = true
+			t.settled.Broadcast()
+		}
 	})
 }
 
@@ -202,7 +248,9 @@ func (t *talk) onReset(conversation string) {
 	t.onScreen(func() {
 		if conversation == t.conversation {
 			t.first, t.last, t.read, t.delivered = 0, 0, 0, 0
+			t.lastOwn, t.lastOther = 0, 0
 			clear(t.own)
+			clear(t.messages)
 			t.view.Note("the server was restored to an older state; what it has follows")
 		}
 	})
@@ -226,25 +274,45 @@ func (t *talk) show(m godwit.Message) {
 	}
 }
 
-// put adds a message's row, or completes the row in which it was typed. t.mu
-// must be held.
+// put adds a message's row, or completes the row in which it was typed. Events
+// have none: what they change comes with them in it. t.mu must be held.
 func (t *talk) put(m godwit.Message) {
+	in, here := t.settle(m.ClientID)
+	if !m.IsShown() {
+		return
+	}
+	t.keep(m)
 	e := entry{seq: m.Seq, time: m.Time, who: m.Sender, text: oneLine(m)}
 	own := m.Sender == t.user
-	if own {
+	switch {
+	case own:
 		e.mark = t.markOf(m.Seq)
-		if in, here := t.settle(m.ClientID); here && in.row != noRow {
-			t.view.Mark(in.row, e)
-			t.own[in.row] = e
-			return
-		}
+	case m.Mentioned(t.user):
+		e.mark = markMention
+	}
+	if own && here && in.row != noRow {
+		t.view.Mark(in.row, e)
+		t.follow(in.row, e)
+		return
 	}
 	if day := m.Time.Local().Format("Monday, 2 January 2006"); day != t.day {
 		t.day = day
 		t.view.Note(day)
 	}
+	if m.Kind == godwit.KindNotice {
+		t.view.Note(e.text)
+		return
+	}
 	row := t.view.Show(e)
 	if own {
+		t.follow(row, e)
+	}
+}
+
+// follow has the mark of an own message move on. In a group it does not: who of
+// it has read what is asked for. t.mu must be held.
+func (t *talk) follow(row int, e entry) {
+	if t.peer != "" {
 		t.own[row] = e
 	}
 }

@@ -84,8 +84,8 @@ func (v *terminalView) Show(e entry) int {
 	defer v.mu.Unlock()
 	v.resize()
 	row := v.row
-	plain := margin(e) + e.who + ": " + e.text
-	v.write(v.paintMargin(e) + v.paint(bold, e.who) + ": " + e.text + "\n")
+	plain := margin(e) + place(e) + e.who + ": " + e.text
+	v.write(v.paintMargin(e) + v.paint(dim, place(e)) + v.paint(bold, e.who) + ": " + e.text + "\n")
 	v.advanceLine(plain)
 	return row
 }
@@ -185,10 +185,12 @@ const (
 	dim  = "2"
 	cyan = "36"
 	red  = "31"
+
+	yellow = "33"
 )
 
 func (v *terminalView) paint(sgr, text string) string {
-	if !v.colour {
+	if !v.colour || text == "" {
 		return text
 	}
 	return "\x1b[" + sgr + "m" + text + "\x1b[0m"
@@ -198,7 +200,7 @@ func (v *terminalView) paintMargin(e entry) string {
 	m := margin(e)
 	tick, clock, _ := strings.Cut(m, markText[e.mark])
 	clock = tick + clock
-	sgr := map[mark]string{markRead: cyan, markRefused: red}[e.mark]
+	sgr := map[mark]string{markRead: cyan, markRefused: red, markMention: yellow}[e.mark]
 	if sgr == "" {
 		return v.paint(dim, m)
 	}

@@ -13,7 +13,7 @@ import (
 // The width of a line's margin: mark, space, time, space.
 const marginWidth = 2 + 1 + 5 + 1
 
-var markText = [...]string{markNone: "  ", markSent: "✓ ", markDelivered: "✓✓", markRead: "◉ ", markRefused: "✗ "}
+var markText = [...]string{markNone: "  ", markSent: "✓ ", markDelivered: "✓✓", markRead: "◉ ", markRefused: "✗ ", markMention: "@ "}
 
 func margin(e entry) string {
 	clock := "     "
@@ -21,6 +21,14 @@ func margin(e entry) string {
 		clock = e.time.Local().Format("15:04")
 	}
 	return markText[e.mark] + " " + clock + " "
+}
+
+// place is the seq of a message, by which commands name it.
+func place(e entry) string {
+	if e.seq == 0 {
+		return ""
+	}
+	return fmt.Sprintf("#%d ", e.seq)
 }
 
 // maxLine is the longest line that is read, in bytes: more than any server takes
@@ -73,11 +81,7 @@ func (v *plainView) ReadLine() (string, int, error) {
 }
 
 func (v *plainView) Show(e entry) int {
-	place := ""
-	if e.seq > 0 {
-		place = fmt.Sprintf("#%d ", e.seq)
-	}
-	say(v.out, "%s%s%s: %s\n", margin(e), place, e.who, e.text)
+	say(v.out, "%s%s%s: %s\n", margin(e), place(e), e.who, e.text)
 	// The seq does for the row's number.
 	return int(e.seq)
 }

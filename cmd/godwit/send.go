@@ -19,19 +19,24 @@ func newSend() *cobra.Command {
 		to, wait string
 	)
 	cmd := &cobra.Command{
-		Use:   "send --user USER --to USER [TEXT...]",
+		Use:   "send --user USER --to USER|GROUP [TEXT...]",
 		Short: "Send one message and print its seq, id and time",
-		Long: `Send one message and print its seq, message id and time once the server has it
-on disk. Without TEXT the message is read from standard input.`,
+		Long: `Send one message, to a user or a group, and print its seq, message id and time
+once the server has it on disk. Without TEXT the message is read from standard
+input.`,
 		Example: `  godwit send --user alice --to bob hello there
+  godwit send --user alice --to g:alice:friends hello all
   date | godwit send --user alice --to bob --wait read --timeout 1m`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			want, ok := map[string]godwit.Status{"sent": godwit.StatusSent, "delivered": godwit.StatusDelivered, "read": godwit.StatusRead}[wait]
 			if !ok {
 				return usagef("--wait is %q, want sent, delivered or read", wait)
 			}
-			if err := checkPeer(to); err != nil {
+			if err := checkTarget("--to", to); err != nil {
 				return err
+			}
+			if want != godwit.StatusSent && !isUser(to) {
+				return usagef("--wait %s is for a message to a user", wait)
 			}
 			text := strings.Join(args, " ")
 			if len(args) == 0 {
@@ -48,19 +53,38 @@ on disk. Without TEXT the message is read from standard input.`,
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().StringVar(&to, "to", "", "the `user` to send to")
-	cmd.Flags().StringVar(&wait, "wait", "sent", "what to wait for: sent, delivered or read")
+	cmd.Flags().StringVar(&to, "to", "", "the `user` to send to, or a group's id")
+	cmd.Flags().StringVar(&wait, "wait", "sent", "what to wait for: sent or, of a message to a user, delivered or read")
 	return cmd
 }
 
-func checkPeer(to string) error {
+// checkTarget checks what names a user or a group: an id of one.
+func checkTarget(flag, to string) error {
 	if to == "" {
-		return usagef("--to is missing: who is it for?")
+		return usagef("%s is missing: who is it for?", flag)
 	}
-	if err := protocol.CheckID("--to", to); err != nil {
+	err := protocol.CheckID(flag, to)
+	if !isUser(to) {
+		err = protocol.CheckConversation(to)
+		if err == nil && protocol.KindOf(to) != protocol.Group {
+			return usagef("%s is %q, want a user or a group's id", flag, to)
+		}
+	}
+	if err != nil {
 		return usagef("%s", protocol.AsError(err).Text)
 	}
 	return nil
+}
+
+// isUser tells a user's id from a conversation's.
+func isUser(to string) bool { return !strings.Contains(to, ":") }
+
+// conversationOf is the id of the conversation that user has with, or in, to.
+func conversationOf(user, to string) string {
+	if isUser(to) {
+		return protocol.DirectID(user, to)
+	}
+	return to
 }
 
 func send(ctx context.Context, f *clientFlags, to, text string, want godwit.Status, out io.Writer) error {

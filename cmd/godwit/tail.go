@@ -2,14 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os/signal"
-	"strconv"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,11 +21,18 @@ func newTail() *cobra.Command {
 		Use:   "tail --user USER",
 		Short: "Print a user's messages as they arrive, one a line",
 		Long: `Print a user's messages as they arrive, one a line, each once and in order within
-its conversation, whatever happens to the connection. Ctrl-C ends it.`,
+its conversation, whatever happens to the connection. The server's notices and
+what happens to a message later, an edit, a recall or a reaction, are lines too,
+in their place. Ctrl-C ends it.`,
 		Example: `  godwit tail --user bob
   godwit tail --user bob --from-start --json | jq .text`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if t.with != "" {
+				if err := checkTarget("--with", t.with); err != nil {
+					return err
+				}
+			}
 			t.out, t.log = cmd.OutOrStdout(), cmd.ErrOrStderr()
 			return t.run(cmd.Context(), &f)
 		},
@@ -37,8 +41,8 @@ its conversation, whatever happens to the connection. Ctrl-C ends it.`,
 	fs := cmd.Flags()
 	fs.BoolVar(&t.json, "json", false, "print JSON objects")
 	fs.BoolVar(&t.fromStart, "from-start", false, "begin with the oldest messages that are kept, not with new ones")
-	fs.StringVar(&t.with, "with", "", "only the conversation with this `user`")
-	fs.IntVar(&t.count, "count", 0, "end after this many messages; 0 = go on")
+	fs.StringVar(&t.with, "with", "", "only the conversation with this `user`, or in the group with this id")
+	fs.IntVar(&t.count, "count", 0, "end after this many lines; 0 = go on")
 	return cmd
 }
 
@@ -63,24 +67,30 @@ func (t *tail) run(ctx context.Context, f *clientFlags) error {
 	}
 	only := ""
 	if t.with != "" {
-		only = protocol.DirectID(id.user, t.with)
+		only = conversationOf(id.user, t.with)
 	}
 	enough := make(chan error, 1)
+	line := func(conversation string, print func() error) {
+		if only != "" && conversation != only || t.count > 0 && t.printed == t.count {
+			return
+		}
+		t.printed++
+		if err := print(); err != nil || t.printed == t.count {
+			select {
+			case enough <- err:
+			default:
+			}
+		}
+	}
 	c, err := f.dial(ctx, id, godwit.Options{
 		Device:      f.passing("tail"),
 		StartAtHead: !t.fromStart,
 		Handler: godwit.Handler{
 			OnMessage: func(m godwit.Message) {
-				if only != "" && m.Conversation != only || t.count > 0 && t.printed == t.count {
-					return
-				}
-				t.printed++
-				if err := t.print(m); err != nil || t.printed == t.count {
-					select {
-					case enough <- err:
-					default:
-					}
-				}
+				line(m.Conversation, func() error { return t.print(m) })
+			},
+			OnMessageChanged: func(c godwit.MessageChange) {
+				line(c.Conversation, func() error { return t.printChange(c) })
 			},
 			OnState: func(s godwit.State) {
 				switch {
@@ -124,36 +134,4 @@ func offlineText(s godwit.State) string {
 		return "not connected: no server answers"
 	}
 	return fmt.Sprintf("not connected: %v", s.Err)
-}
-
-// record is a message in JSON. 64-bit ids are strings, since many readers of
-// JSON keep 53 bits of a number.
-type record struct {
-	Conversation string    `json:"conversation"`
-	Seq          uint64    `json:"seq"`
-	ID           string    `json:"id"`
-	Sender       string    `json:"sender"`
-	ClientID     string    `json:"client_id"`
-	Time         time.Time `json:"time"`
-	ContentType  string    `json:"content_type,omitempty"`
-	Text         *string   `json:"text,omitempty"`
-	Body         []byte    `json:"body,omitempty"`
-}
-
-func (t *tail) print(m godwit.Message) error {
-	if !t.json {
-		_, err := fmt.Fprintf(t.out, "%s %s #%d %s: %s\n", m.Time.Format("15:04:05"), m.Conversation, m.Seq, m.Sender, oneLine(m))
-		return err
-	}
-	r := record{
-		Conversation: m.Conversation, Seq: m.Seq, ID: strconv.FormatUint(m.ID, 10),
-		Sender: m.Sender, ClientID: m.ClientID, Time: m.Time.UTC(), ContentType: m.ContentType,
-	}
-	if m.Kind == godwit.KindText {
-		text := m.Text()
-		r.Text = &text
-	} else {
-		r.Body = m.Body
-	}
-	return json.NewEncoder(t.out).Encode(r)
 }

@@ -5,22 +5,12 @@ import (
 	"io"
 	"strings"
 	"unicode"
-
-	"github.com/godwit-im/godwit/sdk-go"
 )
 
 // say prints what is good to know and no command's result: if it cannot be
 // written, nobody was reading.
 func say(w io.Writer, format string, args ...any) {
 	_, _ = fmt.Fprintf(w, format, args...)
-}
-
-// oneLine is a message's text fit to be printed in one line.
-func oneLine(m godwit.Message) string {
-	if m.Kind != godwit.KindText {
-		return fmt.Sprintf("[%s, %d bytes]", firstOf(harmless(m.ContentType), "no content type"), len(m.Body))
-	}
-	return harmless(m.Text())
 }
 
 // harmless replaces what a terminal would act on or hide, line breaks
