@@ -1,0 +1,145 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"sync"
+	"time"
+
+	godwit "github.com/godwit-im/godwit/sdk-go"
+)
+
+// patience is how long a test waits for what must happen.
+const patience = 20 * time.Second
+
+// device is an application on a user's device. What it was handed it keeps while
+// it is offline.
+type device struct {
+	user, name string
+	options    godwit.Options
+	client     *godwit.Client // nil = offline
+
+	mu      sync.Mutex // guards what follows
+	conn    net.Conn
+	views   map[string]map[uint64]godwit.Message
+	fault   string        // what OnMessage must not be given
+	changed chan struct{} // closed, and made anew, with each callback
+}
+
+func newDevice(user, name, addr string, token string, wrap func(net.Conn) net.Conn) *device {
+	d := &device{user: user, name: name, views: make(map[string]map[uint64]godwit.Message), changed: make(chan struct{})}
+	note := func(f func()) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		f()
+		close(d.changed)
+		d.changed = make(chan struct{})
+	}
+	d.options = godwit.Options{
+		Addr: addr, Device: name, Platform: "test", Store: godwit.NewMemoryStore(),
+		Token:   func(context.Context) (string, error) { return token, nil },
+		Backoff: godwit.Backoff{Min: time.Millisecond, Max: 20 * time.Millisecond},
+		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			if wrap != nil {
+				conn = wrap(conn)
+			}
+			note(func() { d.conn = conn })
+			return conn, nil
+		},
+		Handler: godwit.Handler{
+			OnMessage:        func(m godwit.Message) { note(func() { d.receive(m) }) },
+			OnMessageChanged: func(c godwit.MessageChange) { note(func() { d.change(c) }) },
+			OnConversation:   func(godwit.Conversation) { note(func() {}) },
+			OnReceipt:        func(godwit.Receipt) { note(func() {}) },
+			OnState:          func(godwit.State) { note(func() {}) },
+			OnReset:          func(c string) { note(func() { d.fault = "reset of " + c }) },
+		},
+	}
+	return d
+}
+
+func (d *device) String() string { return d.user + "/" + d.name }
+
+func (d *device) receive(m godwit.Message) {
+	view := d.views[m.Conversation]
+	if view == nil {
+		view = make(map[uint64]godwit.Message)
+		d.views[m.Conversation] = view
+	}
+	if _, twice := view[m.Seq]; twice {
+		d.fault = fmt.Sprintf("message %d of %s was handed twice", m.Seq, m.Conversation)
+	}
+	view[m.Seq] = m
+}
+
+func (d *device) change(c godwit.MessageChange) {
+	view := d.views[c.Conversation]
+	if c.Type != godwit.ChangeCleared {
+		if m, has := view[c.Seq]; has {
+			m.Apply(c)
+			view[c.Seq] = m
+		}
+		return
+	}
+	for seq, m := range view {
+		m.Apply(c)
+		view[seq] = m
+	}
+}
+
+func (d *device) view(conversation string) map[uint64]godwit.Message {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return maps.Clone(d.views[conversation])
+}
+
+// next is closed with the next callback.
+func (d *device) next() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.changed
+}
+
+// cut ends the connection under the client, which will make another.
+func (d *device) cut() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.conn.Close()
+}
+
+// dial goes online and waits until the device has caught up.
+func (d *device) dial(ctx context.Context) (err error) {
+	if d.client, err = godwit.Dial(ctx, d.options); err != nil {
+		return fmt.Errorf("%s: %w", d, err)
+	}
+	return d.online(ctx)
+}
+
+func (d *device) online(ctx context.Context) error {
+	for {
+		next := d.next()
+		if d.client.State().Phase == godwit.Online {
+			return nil
+		}
+		select {
+		case <-next:
+		case <-ctx.Done():
+			return fmt.Errorf("%s is not online: %w", d, ctx.Err())
+		}
+	}
+}
+
+func (d *device) close() error {
+	if d.client == nil {
+		return nil
+	}
+	err := d.client.Close()
+	d.client = nil
+	return err
+}
