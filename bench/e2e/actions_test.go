@@ -115,6 +115,11 @@ func (r *run) edit(t *rapid.T) {
 	}
 	if rapid.IntRange(0, 3).Draw(t, "mention") == 3 {
 		draft.Mentions = r.mentioned(t, d)
+		for _, other := range r.devices { // whether they have read what it was matters
+			if other.client != nil && other.user == draft.Mentions[0] {
+				r.owed(t, other, c)
+			}
+		}
 	}
 	r.say(d, "edit #%d of %s to %q @%v", draft.Target, c.id, draft.Body, draft.Mentions)
 	r.send(t, d, c, draft)
@@ -142,7 +147,7 @@ func (r *run) react(t *rapid.T) {
 
 func (r *run) create(t *rapid.T) {
 	if r.groups >= 2 {
-		t.Skip("enough groups")
+		t.SkipNow()
 	}
 	d := r.some(t)
 	r.groups++
@@ -342,11 +347,11 @@ func (r *run) mark(t *rapid.T) {
 	c := r.conversation(t, d.user)
 	row := c.mine(d.user)
 	if row == nil || !c.reads(row) {
-		t.Skip("nothing to read")
+		t.SkipNow()
 	}
 	first, last := c.bounds(row)
 	if first > last {
-		t.Skip("nothing to read")
+		t.SkipNow()
 	}
 	seq := rapid.Uint64Range(first, last).Draw(t, "seq")
 	r.say(d, "mark %s as read up to #%d", c.id, seq)
@@ -365,7 +370,7 @@ func (r *run) markSystem(t *rapid.T) {
 	f := r.w.feeds[d.user]
 	n := len(f.notices)
 	if n == 0 {
-		t.Skip("nothing to read")
+		t.SkipNow()
 	}
 	for {
 		next := d.next()

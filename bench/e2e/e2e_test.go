@@ -22,7 +22,9 @@ func TestMain(m *testing.M) {
 	// toxiproxy leaves goroutines behind where it has cut a connection.
 	toxics := goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run")
 	links := goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2.(*ToxicLink).read")
-	goleak.VerifyTestMain(m, goleak.IgnoreCurrent(), toxics, links, goleak.Cleanup(func(code int) {
+	// gnet's pool of workers lives for a while after its last task.
+	workers := goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*goWorker).run.func1")
+	goleak.VerifyTestMain(m, goleak.IgnoreCurrent(), toxics, links, workers, goleak.Cleanup(func(code int) {
 		if binary.dir != "" {
 			os.RemoveAll(binary.dir)
 		}

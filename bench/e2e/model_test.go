@@ -36,6 +36,10 @@ type conversation struct {
 type message struct {
 	godwit.Message
 	at int64
+	// calls are those whom the message calls on at its seq: whom it mentions and, of
+	// an edit, those of them who may have read the target without being mentioned.
+	calls []string
+	edit  uint64 // the seq of the edit that the message has its body from
 }
 
 // row is what a conversation is to one user.
@@ -145,15 +149,9 @@ func (c *conversation) active(user string) *row {
 }
 
 // reads reports whether the user is shown the conversation as theirs: one who
-// left is, unless they are about to come back.
+// left is.
 func (c *conversation) reads(r *row) bool {
-	switch {
-	case c.group == nil:
-		return true
-	case r.Standing == godwit.StandingActive, r.Standing == godwit.StandingLeft, r.Standing == godwit.StandingRemoved:
-		return true
-	}
-	return false
+	return c.group == nil || r.Standing == godwit.StandingActive || r.UntilSeq > 0
 }
 
 func (c *conversation) bounds(r *row) (first, last uint64) {
@@ -173,9 +171,7 @@ func (m *message) isEvent() bool { return m.Target > 0 }
 
 func (m *message) hasContent() bool { return !m.isEvent() && m.Kind != godwit.KindNotice }
 
-func (m *message) mentions(user string) bool {
-	return m.MentionAll || slices.Contains(m.Mentions, user)
-}
+func (m *message) callsOn(user string) bool { return m.MentionAll || slices.Contains(m.calls, user) }
 
 // newest is the seq of the newest message up to last that is shown, 0 if there
 // is none.
@@ -200,7 +196,7 @@ func (c *conversation) unread(user string, r *row) (unread, mention uint64) {
 		if m.hasContent() && m.Flags&godwit.Uncounted == 0 {
 			unread++
 		}
-		if mention == 0 && m.mentions(user) {
+		if mention == 0 && m.callsOn(user) {
 			mention = seq
 		}
 	}
@@ -269,10 +265,11 @@ func (c *conversation) ever(user string, seq uint64) bool {
 	return c.group == nil || slices.ContainsFunc(r.spans, func(s span) bool { return seq >= s.from && (s.to == 0 || seq <= s.to) })
 }
 
-// seen is a message as the user is to see it.
+// seen is a message as the user is to see it. One that is gone for all is that
+// to those, too, who have deleted it.
 func (c *conversation) seen(r *row, seq uint64) godwit.Message {
 	m := c.at(seq).Message
-	if r.deleted[seq] || seq <= r.cleared {
+	if m.State == godwit.MessageNormal && (r.deleted[seq] || seq <= r.cleared) {
 		bury(&m, godwit.MessageDeleted)
 	}
 	return m
@@ -286,7 +283,7 @@ func bury(m *godwit.Message, state godwit.MessageState) {
 // add appends a message.
 func (w *world) add(c *conversation, m godwit.Message) uint64 {
 	m.Conversation, m.Seq = c.id, c.head()+1
-	c.messages = append(c.messages, &message{Message: m, at: w.now})
+	c.messages = append(c.messages, &message{Message: m, at: w.now, calls: m.Mentions})
 	return m.Seq
 }
 
@@ -379,14 +376,18 @@ func (w *world) event(user string, c *conversation, r *row, e godwit.Message) (u
 			return 0, pb.Code_CODE_NOT_ALLOWED
 		}
 		m.Version = w.add(c, e)
-		m.Body, m.ContentType, m.Mentions, m.MentionAll = e.Body, e.ContentType, e.Mentions, e.MentionAll
-		m.Edited = m.Edited.Add(1)
+		c.at(m.Version).calls = c.callsAnew(m, e.Mentions)
+		c.outdate(m)
+		m.Body, m.ContentType, m.Mentions, m.MentionAll, m.calls = e.Body, e.ContentType, e.Mentions, e.MentionAll, e.Mentions
+		m.edit, m.Edited = m.Version, m.Edited.Add(1)
 	case godwit.KindRecall:
 		others := c.group != nil && admin(r) && (m.Sender != c.group.Owner || r.Role == godwit.RoleOwner)
 		if m.Sender != user && !others {
 			return 0, pb.Code_CODE_NOT_ALLOWED
 		}
 		m.Version = w.add(c, e)
+		c.outdate(m)
+		m.calls = nil
 		bury(&m.Message, godwit.MessageRecalled)
 		m.RecalledBy = user
 	case godwit.KindReaction:
@@ -396,6 +397,29 @@ func (w *world) event(user string, c *conversation, r *row, e godwit.Message) (u
 		m.Version = w.add(c, e)
 	}
 	return m.Version, ok
+}
+
+// callsAnew returns those of users, whom an edit of m mentions, who may not know
+// it: m did not mention them, or the edit before did and they have not come to
+// that.
+func (c *conversation) callsAnew(m *message, users []string) (anew []string) {
+	for _, user := range users {
+		var read uint64
+		if r := c.rows[user]; r != nil {
+			read = r.read
+		}
+		if !slices.Contains(m.Mentions, user) || m.edit > 0 && c.at(m.edit).callsOn(user) && read < m.edit {
+			anew = append(anew, user)
+		}
+	}
+	return anew
+}
+
+// outdate has the edit that m has its body from call on nobody any more.
+func (c *conversation) outdate(m *message) {
+	if m.edit > 0 {
+		c.at(m.edit).calls = nil
+	}
 }
 
 // react reports whether it changes anything.

@@ -35,13 +35,16 @@ func (w *world) create(user, id string, g godwit.NewGroup) (uint64, pb.Code) {
 		c.enter(w, member, 1)
 	}
 	c.rows[user].Role = godwit.RoleOwner
+	if c.broadcast() { // whose followers are not told of one another
+		members = members[:1]
+	}
 	return w.notice(c, user, godwit.NoticeGroupCreated, members, nil), ok
 }
 
 // enter makes a user a member who may read from a seq on.
 func (c *conversation) enter(w *world, user string, from uint64) {
 	r := c.row(user)
-	r.Role, r.Standing, r.FromSeq, r.UntilSeq, r.MutedUntil = godwit.RoleMember, godwit.StandingActive, from, 0, time.Time{}
+	r.Role, r.Standing, r.FromSeq, r.UntilSeq = godwit.RoleMember, godwit.StandingActive, from, 0
 	r.joinedAt = w.now
 	r.spans = append(r.spans, span{from: from})
 	c.group.Members++
@@ -64,11 +67,27 @@ func (w *world) admits(c *conversation, by string, users []string, t godwit.Noti
 		c.enter(w, user, from)
 		r.read = head
 	}
-	if c.broadcast() {
+	return w.noticeOf(c, by, t, users, nil)
+}
+
+// noticeOf tells of what members are now; those of a broadcast who are no admins
+// are nobody's business.
+func (w *world) noticeOf(c *conversation, by string, t godwit.NoticeType, users []string, member *godwit.Member) uint64 {
+	named := c.named(users)
+	if len(named) == 0 {
 		return 0
 	}
 	c.group.MembersVersion++
-	return w.notice(c, by, t, users, nil)
+	return w.notice(c, by, t, named, member)
+}
+
+func (c *conversation) named(users []string) (named []string) {
+	for _, user := range users {
+		if !c.broadcast() || user == c.group.Owner || slices.Contains(c.group.Admins, user) {
+			named = append(named, user)
+		}
+	}
+	return named
 }
 
 // puts ends memberships.
@@ -77,17 +96,17 @@ func (w *world) puts(c *conversation, by string, users []string, standing godwit
 		return 0
 	}
 	c.group.Members -= len(users)
+	seq = w.noticeOf(c, by, t, users, nil)
 	c.group.Admins = without(c.group.Admins, users)
-	if !c.broadcast() {
-		c.group.MembersVersion++
-		seq = w.notice(c, by, t, users, nil)
-	}
 	for _, user := range users {
-		r := c.rows[user]
-		r.Standing, r.Role, r.UntilSeq, r.MutedUntil = standing, 0, max(1, c.head()), time.Time{}
-		r.spans[len(r.spans)-1].to = r.UntilSeq
+		c.rows[user].exit(standing, c.head())
 	}
 	return seq
+}
+
+func (r *row) exit(standing godwit.Standing, until uint64) {
+	r.Standing, r.Role, r.UntilSeq = standing, 0, until
+	r.spans[len(r.spans)-1].to = until
 }
 
 func without(all, some []string) []string {
@@ -124,7 +143,7 @@ type groupAction struct {
 // act is GROUP, but for create: the seq of the notice.
 func (w *world) act(user string, c *conversation, a groupAction) (uint64, pb.Code) {
 	if c.group.DissolvedSeq > 0 {
-		return 0, pb.Code_CODE_NOT_A_MEMBER
+		return 0, w.putAway(user, c, a.name)
 	}
 	switch a.name {
 	case "join":
@@ -175,6 +194,20 @@ func (w *world) act(user string, c *conversation, a groupAction) (uint64, pb.Cod
 	return w.rank(user, c, r, a)
 }
 
+// putAway is what can be done with a group that has ended.
+func (w *world) putAway(user string, c *conversation, action string) pb.Code {
+	r := c.rows[user]
+	active := r != nil && r.Standing == godwit.StandingActive
+	switch {
+	case action == "leave" && active:
+		r.exit(godwit.StandingLeft, c.group.DissolvedSeq)
+		return ok
+	case action == "refuse" && !active:
+		return w.refuse(user, c)
+	}
+	return pb.Code_CODE_NOT_A_MEMBER
+}
+
 // may reports whether a member may do such a thing at all.
 func (c *conversation) may(r *row, action string) bool {
 	switch action {
@@ -219,17 +252,18 @@ func (w *world) rank(user string, c *conversation, r *row, a groupAction) (uint6
 	if !changed {
 		return 0, ok
 	}
-	c.group.MembersVersion++
 	switch a.name {
+	case "mute":
+		return w.noticeOf(c, user, godwit.NoticeMembersMuted, users, &godwit.Member{MutedUntil: a.until}), ok
 	case "role":
+		c.group.MembersVersion++
 		c.group.Admins = without(c.group.Admins, users)
 		if a.role == godwit.RoleAdmin {
 			c.group.Admins = append(c.group.Admins, users...)
 		}
 		return w.notice(c, user, godwit.NoticeRoleChanged, users, &godwit.Member{Role: a.role}), ok
-	case "mute":
-		return w.notice(c, user, godwit.NoticeMembersMuted, users, &godwit.Member{MutedUntil: a.until}), ok
 	}
+	c.group.MembersVersion++
 	r.Role = godwit.RoleMember
 	c.group.Admins = without(c.group.Admins, users)
 	return w.notice(c, user, godwit.NoticeOwnerChanged, users, nil), ok

@@ -214,7 +214,7 @@ func (w *world) differsInMessages(d *device, c *conversation, r *row) string {
 		case !has:
 			continue
 		case seq <= r.cleared:
-			if got.State != godwit.MessageDeleted || len(got.Body) > 0 {
+			if got.State == godwit.MessageNormal || len(got.Body) > 0 {
 				return fmt.Sprintf("message %d was cleared: got %s", seq, messageLine(got))
 			}
 			continue
