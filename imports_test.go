@@ -24,6 +24,8 @@ var allowed = map[string][]string{
 	"server/admin": {"protocol", "protocol/pb", "msgstore", "session", "netpoll", "chat", "delivery", "presence"},
 	"server":       {"protocol", "protocol/pb", "msgstore", "session", "netpoll", "chat", "delivery", "presence", "server/admin"},
 	"sdk-go":       {"protocol", "protocol/pb"},
+	// A client like any other, which also makes tokens.
+	"desk": {"protocol", "protocol/pb", "session", "sdk-go"},
 	// Apart from the SDK, whose users need not have SQLite.
 	"sdk-go/archive": {"sdk-go"},
 	// A server for the SDK's tests.
@@ -41,7 +43,7 @@ var allowed = map[string][]string{
 	"bench/crash":                {"protocol", "protocol/pb", "sdk-go", "bench/journal", "bench/node"},
 	// The checker shares no code with what it checks.
 	"bench/journal": {},
-	"cmd/godwit":    {"protocol", "protocol/pb", "msgstore", "session", "server", "sdk-go", "bench", "bench/ceiling", "bench/fanout", "bench/fill", "bench/report", "bench/sessions", "cmd/godwit/internal/knob"},
+	"cmd/godwit":    {"protocol", "protocol/pb", "msgstore", "session", "server", "sdk-go", "desk", "bench", "bench/ceiling", "bench/fanout", "bench/fill", "bench/report", "bench/sessions", "cmd/godwit/internal/knob"},
 	// What configures everything knows nothing.
 	"cmd/godwit/internal/knob": {},
 }
