@@ -1,6 +1,6 @@
 // Command godwit is the Godwit server and its tools in one binary: serve runs
 // a node, token makes keys and tokens, send, tail and chat are clients for the
-// shell, demo proves the promises on a real server, backup and config are the
+// shell, desk is customer service, demo proves the promises on a real server, backup and config are the
 // operator's.
 //
 // It exits with 0 when it did what it was asked to, with 1 when that failed,

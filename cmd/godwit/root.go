@@ -55,7 +55,7 @@ Try it, each line in a terminal of its own:
 	root.SetArgs(args[1:])
 	root.AddCommand(
 		newServe(args[0]), newToken(), newSend(), newTail(), newChat(),
-		newDemo(args[0]), newBackup(), newBench(args[0]), newConfig(), newVersion(),
+		newDesk(), newDemo(args[0]), newBackup(), newBench(args[0]), newConfig(), newVersion(),
 	)
 
 	cmd, err := root.ExecuteC()

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +13,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/godwit-im/godwit/desk"
 )
 
 func TestMain(m *testing.M) {
@@ -23,6 +27,9 @@ func TestMain(m *testing.M) {
 //	ready DIR           wait until the server on a data directory is ready, and
 //	                    put its addresses into $SERVER and $ADMIN
 //	exits CODE CMD ...  run a command that must end with this exit code
+//	visit ADDR FILE     have a visitor come to the desk on an address as soon as it
+//	                    is open, and put their token into a file and the visit's
+//	                    group into $VISIT
 //	term DIR            send SIGTERM to the server on a data directory
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -37,10 +44,12 @@ func TestScript(t *testing.T) {
 			env.Setenv("GODWIT_MIN_FREE", "0")
 			// Under the race detector every process sleeps a second at its end.
 			env.Setenv("GORACE", "atexit_sleep_ms=10")
-			return nil
+			addr, err := freeAddr(t.Context())
+			env.Setenv("DESK", addr) // for a desk
+			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"ready": ready, "exits": exits, "term": terminate,
+			"ready": ready, "exits": exits, "visit": visit, "term": terminate,
 		},
 	})
 }
@@ -88,6 +97,31 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+func visit(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: visit ADDR FILE")
+	}
+	tick := time.NewTicker(5 * time.Millisecond) // as in ready
+	defer tick.Stop()
+	limit := time.After(scriptLimit)
+	for {
+		resp, err := http.Post("http://"+args[0]+"/visit", "", nil)
+		if err == nil {
+			var v desk.Visit
+			err = json.NewDecoder(resp.Body).Decode(&v)
+			ts.Check(errors.Join(err, resp.Body.Close()))
+			ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(v.Token), 0o600))
+			ts.Setenv("VISIT", v.Conversation)
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-limit:
+			ts.Fatalf("the desk on %s is not open after %v: %v", args[0], scriptLimit, err)
+		}
 	}
 }
 

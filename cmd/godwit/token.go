@@ -54,27 +54,34 @@ that signs tokens; docs/TOKENS.md says what they must contain.`,
 
 // sign uses the configured keys, or the development key.
 func (s *settings) sign(kid, user string, ttl time.Duration) (string, error) {
-	auth := &s.server.Auth
-	set, err := s.keys()
+	auth, err := s.signing()
 	if err != nil {
 		return "", err
 	}
-	if set != nil {
-		return session.Sign(set, kid, auth.Algorithm, auth.Issuer, auth.Audience, user, ttl, time.Now())
+	return session.Sign(auth.Keys, kid, auth.Algorithm, auth.Issuer, auth.Audience, user, ttl, time.Now())
+}
+
+// signing is what the server wants of tokens, with the configured keys or, with what
+// the server running on the data directory says, the development key.
+func (s *settings) signing() (session.AuthConfig, error) {
+	auth := s.server.Auth
+	var err error
+	if auth.Keys, err = s.keys(); auth.Keys != nil || err != nil {
+		return auth, err
 	}
 	dev, err := loadDevKeys(s.data)
 	if err != nil {
-		return "", err
+		return auth, err
 	}
 	if dev == nil {
-		return "", usagef("no key to sign with: --key-file is not given and %s does not exist.\n"+
+		return auth, usagef("no key to sign with: --key-file is not given and %s does not exist.\n"+
 			"Make one with 'godwit token keygen private.json', or run 'godwit serve --dev' first.", devKeyFile(s.data))
 	}
 	running, _, err := lookUp(s.data)
-	if err != nil {
-		return "", err
-	}
-	return dev.sign(running, user, ttl)
+	auth.Keys = dev.set
+	auth.Algorithm = firstOf(running.Algorithm, auth.Algorithm)
+	auth.Issuer, auth.Audience = firstOf(running.Issuer, auth.Issuer), firstOf(running.Audience, auth.Audience)
+	return auth, err
 }
 
 func newKeygen() *cobra.Command {
