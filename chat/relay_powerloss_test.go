@@ -95,20 +95,19 @@ func (a *outboxTally) add(b outboxTally) {
 
 // outboxJournal is what the world outside the server knows.
 type outboxJournal struct {
+	powerCuts
+	room  chan struct{} // holds one for each request under way
+	acked []noticeKey   // powerCuts.mu guards it
+}
+
+// powerCuts cuts the power now and then, until it was cut crashesPerRun times.
+type powerCuts struct {
 	memory *vfs.MemFS
-	room   chan struct{} // holds one for each request under way
 
 	mu      sync.Mutex // guards what follows
 	random  *rand.Rand
-	acked   []noticeKey
-	crashes []outboxCrash
-}
-
-// outboxCrash is a disk as a power cut left it, with the number of acks that were
-// out by then.
-type outboxCrash struct {
-	disk  *vfs.MemFS
-	acked int
+	acks    int // that are out
+	crashes []crash
 }
 
 func (j *outboxJournal) Deliver(outcomes []Outcome) {
@@ -117,29 +116,43 @@ func (j *outboxJournal) Deliver(outcomes []Outcome) {
 	for _, o := range outcomes {
 		if c := &o.Proposal.Command; c.Op == OpContact {
 			j.acked = append(j.acked, noticeKey{c.User, c.Contact.User})
+			j.acks++
 			<-j.room
 		}
 	}
 }
 
 // cutPower notes, now and then, what the disk would hold if the power failed now.
-func (j *outboxJournal) cutPower() {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if len(j.crashes) == crashesPerRun || j.random.IntN(6) > 0 {
+func (c *powerCuts) cutPower() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.crashes) == crashesPerRun || c.random.IntN(6) > 0 {
 		return
 	}
-	disk := j.memory.CrashClone(vfs.CrashCloneCfg{
-		UnsyncedDataPercent: []int{0, 50, 100}[j.random.IntN(3)],
-		RNG:                 rand.New(rand.NewPCG(j.random.Uint64(), 0)),
+	disk := c.memory.CrashClone(vfs.CrashCloneCfg{
+		UnsyncedDataPercent: []int{0, 50, 100}[c.random.IntN(3)],
+		RNG:                 rand.New(rand.NewPCG(c.random.Uint64(), 0)),
 	})
-	j.crashes = append(j.crashes, outboxCrash{disk, len(j.acked)})
+	c.crashes = append(c.crashes, crash{disk, c.acks})
 }
 
-func (j *outboxJournal) done() bool {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return len(j.crashes) == crashesPerRun
+func (c *powerCuts) done() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.crashes) == crashesPerRun
+}
+
+// settle is the log's step of that name, with power cuts before and after each
+// part of it.
+func (c *powerCuts) settle(tx *msgstore.Tx, sink Sink, outcomes []Outcome) error {
+	c.cutPower()
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	c.cutPower()
+	sink.Deliver(outcomes)
+	c.cutPower()
+	return nil
 }
 
 // outboxPowerLoss runs a log until the power was cut crashesPerRun times.
@@ -147,18 +160,12 @@ func outboxPowerLoss(t *testing.T, seed uint64, change func(*crashRig)) (violati
 	memory := vfs.NewCrashableMem()
 	rig := crashRig{disk: &diskFS{FS: memory}}
 	store := openStoreNow(t, rig.disk)
-	j := &outboxJournal{memory: memory, room: make(chan struct{}, 16), random: rand.New(rand.NewPCG(seed, 1))}
-	rig.steps = defaultSteps(store)
-	rig.steps.settle = func(tx *msgstore.Tx, sink Sink, outcomes []Outcome) error {
-		j.cutPower()
-		if err := tx.Commit(); err != nil {
-			return err
-		}
-		j.cutPower()
-		sink.Deliver(outcomes)
-		j.cutPower()
-		return nil
+	j := &outboxJournal{
+		powerCuts: powerCuts{memory: memory, random: rand.New(rand.NewPCG(seed, 1))},
+		room:      make(chan struct{}, 16),
 	}
+	rig.steps = defaultSteps(store)
+	rig.steps.settle = j.settle
 	change(&rig)
 	e, err := newEmbedded(testConfig(t), store, j, rig.steps)
 	if err != nil {
@@ -173,7 +180,7 @@ func outboxPowerLoss(t *testing.T, seed uint64, change func(*crashRig)) (violati
 		t.Fatal(err)
 	}
 	for _, c := range j.crashes {
-		found, left := checkOutbox(t, c.disk, j.acked[:c.acked], rig.steps.apply)
+		found, left := checkOutbox(t, c.disk, j.acked[:c.acks], rig.steps.apply)
 		violations = append(violations, found...)
 		tally.add(left)
 	}

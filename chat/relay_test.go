@@ -28,9 +28,16 @@ type noticeKey struct{ user, peer string }
 func noticesIn(t testing.TB, store *msgstore.Store) map[noticeKey]int {
 	t.Helper()
 	found := map[noticeKey]int{}
+	eachNotice(t, store, func(user string, n *pb.Notice) { found[noticeKey{n.Actor, user}]++ })
+	return found
+}
+
+// eachNotice calls f with every notice in the system conversation of every user.
+func eachNotice(t testing.TB, store *msgstore.Store, f func(user string, n *pb.Notice)) {
+	t.Helper()
 	for p := range store.Partitions() {
 		err := store.Conversations(p, func(conversation string, _ uint64) error {
-			peer, system := protocol.SystemUser(conversation)
+			user, system := protocol.SystemUser(conversation)
 			if !system {
 				return nil
 			}
@@ -47,7 +54,7 @@ func noticesIn(t testing.TB, store *msgstore.Store) map[noticeKey]int {
 				if err := proto.Unmarshal(m.Body, notice); err != nil {
 					return err
 				}
-				found[noticeKey{notice.Actor, peer}]++
+				f(user, notice)
 			}
 			return nil
 		})
@@ -55,7 +62,6 @@ func noticesIn(t testing.TB, store *msgstore.Store) map[noticeKey]int {
 			t.Fatal(err)
 		}
 	}
-	return found
 }
 
 // waitingIn counts the follow-ups that are in the store.

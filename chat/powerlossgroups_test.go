@@ -1,0 +1,286 @@
+package chat
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/godwit-im/godwit/msgstore"
+	"github.com/godwit-im/godwit/protocol/pb"
+)
+
+// The power-loss test of groups: they are made, written in, joined, left, invited
+// to; members are added, admitted, removed and given roles; and the power fails
+// before and after commits. After each failure every group must be what the first
+// so many of its commands make it, those that were acked among them: its data, the
+// rows and the lists of members, and its log, all as of the same command. Then a
+// log ends what was begun, and each notice that those commands owe to a system
+// conversation is there once, and no other.
+
+// TestGroupsSurvivePowerLoss is the proof.
+func TestGroupsSurvivePowerLoss(t *testing.T) {
+	var total groupTally
+	for run := range max(1, crashPoints/crashesPerRun/4) {
+		violations, tally := groupPowerLoss(t, uint64(run), func(*crashRig) {})
+		total.add(tally)
+		if len(violations) > 0 {
+			t.Fatalf("run %d: %d violations:\n%s", run, len(violations), strings.Join(violations[:min(10, len(violations))], "\n"))
+		}
+	}
+	t.Logf("%+v", total)
+	// Each stage must have been met, or this shows little.
+	if total.acked == 0 || total.unacked == 0 || total.notices == 0 || total.waiting == 0 {
+		t.Errorf("the crashes left %+v", total)
+	}
+}
+
+// TestGroupsPowerLossNotices proves that the test above can fail.
+func TestGroupsPowerLossNotices(t *testing.T) {
+	type applied = func(tx *msgstore.Tx, index uint64, c *Command) error
+	after := func(f applied) func(*crashRig) {
+		return func(r *crashRig) {
+			r.steps.apply = func(tx *msgstore.Tx, index uint64, c *Command, effects []Effect) (Result, []Effect, error) {
+				result, effects, err := Apply(tx, index, c, effects)
+				if err == nil && result.Err == nil {
+					err = f(tx, index, c)
+				}
+				return result, effects, err
+			}
+		}
+	}
+	for name, defect := range map[string]struct {
+		change func(*crashRig)
+		text   string // what the violation must say
+	}{
+		"sync off": {
+			func(r *crashRig) { r.disk.noSync.Store(true) },
+			"no state after",
+		},
+		"ack before commit": {
+			func(r *crashRig) {
+				settle := r.steps.settle
+				r.steps.settle = func(tx *msgstore.Tx, sink Sink, outcomes []Outcome) error {
+					sink.Deliver(outcomes)
+					return settle(tx, sinkFunc(func([]Outcome) {}), outcomes)
+				}
+			},
+			"no state after",
+		},
+		"outbox off": {
+			after(func(tx *msgstore.Tx, index uint64, c *Command) error {
+				if c.Group.GetInvite() == nil {
+					return nil
+				}
+				return tx.DropFollowUp(index, c.Conversation, index, 0)
+			}),
+			"0 notices",
+		},
+		"who left is a member": {
+			after(func(tx *msgstore.Tx, index uint64, c *Command) error {
+				if c.Group.GetLeave() == nil {
+					return nil
+				}
+				row, _, err := tx.Member(c.User, c.Conversation)
+				if err != nil {
+					return err
+				}
+				row.Membership = proto.Clone(row.Membership).(*pb.Membership)
+				row.Membership.Standing = pb.Standing_STANDING_ACTIVE
+				return tx.PutMember(index, c.User, c.Conversation, row)
+			}),
+			"no state after",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for run := range uint64(10) {
+				violations, _ := groupPowerLoss(t, run, defect.change)
+				for _, v := range violations {
+					if strings.Contains(v, defect.text) {
+						return
+					}
+				}
+			}
+			t.Error("not noticed")
+		})
+	}
+}
+
+// groupTally says what the crashes left.
+type groupTally struct {
+	acked, unacked int // commands that were committed
+	notices        int // owed by them
+	waiting        int // notices that were not there yet
+}
+
+func (a *groupTally) add(b groupTally) {
+	a.acked += b.acked
+	a.unacked += b.unacked
+	a.notices += b.notices
+	a.waiting += b.waiting
+}
+
+// groupJournal is what the world outside the server knows.
+type groupJournal struct {
+	powerCuts
+	room chan struct{} // holds one for each command under way
+
+	// powerCuts.mu guards these.
+	groups  []*crashGroup
+	acked   []*groupStep
+	refused []string
+}
+
+func (j *groupJournal) Deliver(outcomes []Outcome) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, o := range outcomes {
+		step, ours := o.Proposal.Origin.(*groupStep)
+		if !ours {
+			continue // a notice, or what forgets it
+		}
+		if o.Result.Err != nil {
+			j.refused = append(j.refused, fmt.Sprintf("command %d of %s was refused: %v", step.n, step.group.id, o.Result.Err))
+		}
+		j.acked = append(j.acked, step)
+		j.acks++
+		<-j.room
+	}
+}
+
+// groupPowerLoss runs a log until the power was cut crashesPerRun times.
+func groupPowerLoss(t *testing.T, seed uint64, change func(*crashRig)) (violations []string, tally groupTally) {
+	memory := vfs.NewCrashableMem()
+	rig := crashRig{disk: &diskFS{FS: memory}}
+	store := openStoreNow(t, rig.disk)
+	j := &groupJournal{
+		powerCuts: powerCuts{memory: memory, random: rand.New(rand.NewPCG(seed, 1))},
+		room:      make(chan struct{}, 16),
+	}
+	rig.steps = defaultSteps(store)
+	rig.steps.settle = j.settle
+	change(&rig)
+	e, err := newEmbedded(testConfig(t), store, j, rig.steps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var owners sync.WaitGroup
+	for n := range 3 {
+		owners.Go(func() {
+			random := rand.New(rand.NewPCG(seed, uint64(100+n)))
+			for made := n; !j.done(); made += 3 {
+				g := newCrashGroup(fmt.Sprintf("o%d", n), made)
+				j.mu.Lock()
+				j.groups = append(j.groups, g)
+				j.mu.Unlock()
+				for steps := 20 + random.IntN(60); steps > 0 && !j.done(); steps-- {
+					j.room <- struct{}{}
+					submit(t, e, g.next(random))
+				}
+			}
+		})
+	}
+	owners.Wait()
+	closeLog(t, e)
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	violations = j.refused
+	for _, c := range j.crashes {
+		found, left := checkGroups(t, c.disk, j.groups, j.acked[:c.acks], rig.steps.apply)
+		violations = append(violations, found...)
+		tally.add(left)
+	}
+	return violations, tally
+}
+
+// checkGroups opens what a crash left, lets a log end what was begun, and returns
+// how that breaks the promises.
+func checkGroups(t *testing.T, disk vfs.FS, groups []*crashGroup, acked []*groupStep, apply func(*msgstore.Tx, uint64, *Command, []Effect) (Result, []Effect, error)) (violations []string, tally groupTally) {
+	store, err := msgstore.Open(storeOptions(disk))
+	if err != nil {
+		return []string{fmt.Sprintf("the store does not open: %v", err)}, tally
+	}
+	defer store.Close()
+	least := map[*crashGroup]int{}
+	for _, step := range acked {
+		least[step.group] = max(least[step.group], step.n)
+	}
+	owed := map[noticeFor]int{}
+	for _, g := range groups {
+		n, violation := checkGroup(t, store, g, least[g])
+		if violation != "" {
+			violations = append(violations, violation)
+			continue
+		}
+		tally.acked += least[g]
+		tally.unacked += n - least[g]
+		for _, step := range g.steps[:n] {
+			for _, notice := range step.notices {
+				owed[notice]++
+				tally.notices++
+			}
+		}
+	}
+	if len(violations) > 0 {
+		return violations, tally
+	}
+	tally.waiting = tally.notices
+	eachNotice(t, store, func(string, *pb.Notice) { tally.waiting-- })
+
+	s := defaultSteps(store)
+	s.apply = apply
+	e, err := newEmbedded(testConfig(t), store, newCollector(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeLog(t, e)
+	found := map[noticeFor]int{}
+	eachNotice(t, store, func(user string, n *pb.Notice) { found[noticeFor{user, n.Conversation, n.Type}]++ })
+	for notice, n := range owed {
+		if found[notice] != n {
+			violations = append(violations, fmt.Sprintf("%v: %d notices, %d are owed", notice, found[notice], n))
+		}
+	}
+	if len(found) > len(owed) {
+		violations = append(violations, fmt.Sprintf("there are notices that nobody is owed: %v", found))
+	}
+	if n := waitingIn(t, store); n > 0 {
+		violations = append(violations, fmt.Sprintf("%d follow-ups are still in the store", n))
+	}
+	return violations, tally
+}
+
+// checkGroup returns how many of g's commands are in the store, which are no less
+// than least, or what is wrong with it.
+func checkGroup(t *testing.T, store *msgstore.Store, g *crashGroup, least int) (n int, violation string) {
+	view, err := g.viewIn(store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := slices.IndexFunc(g.steps[max(least-1, 0):], func(s *groupStep) bool { return s.view == view })
+	switch {
+	case view == "" && least == 0:
+		return 0, ""
+	case after < 0:
+		return 0, fmt.Sprintf("%s is in no state after %d to %d commands: %s", g.id, least, len(g.steps), view)
+	}
+	n = max(least-1, 0) + after + 1
+	var want []string
+	for _, step := range g.steps[:n] {
+		if step.message != "" {
+			want = append(want, step.message)
+		}
+	}
+	if got, err := g.messagesIn(store); err != nil {
+		t.Fatal(err)
+	} else if !slices.Equal(got, want) {
+		return 0, fmt.Sprintf("%s has after %d commands the messages %q, want %q", g.id, n, got, want)
+	}
+	return n, ""
+}
