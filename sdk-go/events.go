@@ -53,6 +53,12 @@ func (a *account) enqueue(e event) {
 func (a *account) enqueueMessage(b *box, m Message) {
 	b.advance(&m)
 	a.see(b, &m)
+	if _, deleted := b.view.deleted[m.Seq]; deleted {
+		delete(b.view.deleted, m.Seq)
+		c := MessageChange{Conversation: b.id, Seq: m.Seq, Type: ChangeDeleted}
+		m.Apply(c)
+		a.applyToPreview(b, c)
+	}
 	a.backlog++
 	a.backlogBytes += len(m.Body)
 	a.enqueue(event{what: messageEvent, box: b, message: m})
@@ -183,6 +189,9 @@ func (c *Client) hand(e *event) {
 		if h.OnMessageChanged != nil {
 			h.OnMessageChanged(*e.change)
 		}
+		c.mu.Lock()
+		c.account.told(b, e.change)
+		c.mu.Unlock()
 	case viewEvent:
 		c.handView(b)
 	case presenceEvent:

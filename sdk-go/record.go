@@ -13,8 +13,10 @@ import (
 // A StateRecord's data is a version, uvarints and then a pb.ConversationState, of
 // which the fields that a Position has are left out:
 //
-//	version u8, applied, unreadAt, doubtful, n, n × (seq, expires in Unix milliseconds)
-const recordVersion = 1
+//	version u8, applied, unreadAt, doubtful,
+//	n, n × (seq, expires in Unix milliseconds),
+//	n, n × (seq, type of a change that the handler was not given yet)
+const recordVersion = 2
 
 var errRecord = errors.New("damaged state record")
 
@@ -32,6 +34,11 @@ func (b *box) record() StateRecord {
 	for seq, expires := range v.expiring {
 		data = binary.AppendUvarint(data, seq)
 		data = binary.AppendUvarint(data, uint64(expires.UnixMilli()))
+	}
+	data = binary.AppendUvarint(data, uint64(len(v.untold)))
+	for _, c := range v.untold {
+		data = binary.AppendUvarint(data, c.Seq)
+		data = binary.AppendUvarint(data, uint64(c.Type))
 	}
 	state := &pb.ConversationState{
 		MinSeq: v.first, Unread: b.unread, ReadSeq: b.readKnown, DeliveredSeq: b.deliveredKnown,
@@ -70,6 +77,10 @@ func (a *account) restore(b *box, data []byte) error {
 		seq := next()
 		expiring[seq] = time.UnixMilli(int64(next()))
 	}
+	var untold []MessageChange
+	for n := next(); n > 0 && !bad; n-- {
+		untold = append(untold, MessageChange{Conversation: b.id, Seq: next(), Type: ChangeType(next())})
+	}
 	state := new(pb.ConversationState)
 	if bad || proto.Unmarshal(data, state) != nil {
 		return errRecord
@@ -84,6 +95,9 @@ func (a *account) restore(b *box, data []byte) error {
 	}
 	for seq, expires := range expiring {
 		a.watchUntil(b, seq, expires)
+	}
+	for _, c := range untold {
+		a.change(b, c)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package godwit
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -33,6 +34,13 @@ type view struct {
 	// expiring are the messages with a time to live that is not over, by seq.
 	expiring map[uint64]time.Time
 	roster   *roster // nil until it is asked for
+	// untold are the changes that no event makes and that the handler was not given
+	// yet, in their order. They are stored: what the server said of them, it does not
+	// say again.
+	untold []MessageChange
+	// deleted are messages that the user deleted, from box.next on: they come as they
+	// were before that, if they are on their way already.
+	deleted map[uint64]struct{}
 
 	// What the handler is to be told of, queued as one event.
 	queued, newGroup, newContact bool
@@ -61,6 +69,7 @@ func (v *view) skipTo(seq uint64) {
 	v.applied = max(v.applied, seq-1)
 	v.recent.after = max(v.recent.after, seq-1)
 	v.recent.read(seq - 1)
+	maps.DeleteFunc(v.deleted, func(deleted uint64, _ struct{}) bool { return deleted < seq })
 }
 
 // learn takes what the server says of a conversation, in a SYNC, a STATE or
@@ -119,6 +128,12 @@ func (a *account) own(b *box, change func(row *pb.Membership)) {
 // everything up to cleared, where that was up to before.
 func (a *account) forget(b *box, seqs []uint64, before, cleared uint64) {
 	for _, seq := range seqs {
+		if seq >= b.next {
+			if b.view.deleted == nil {
+				b.view.deleted = make(map[uint64]struct{})
+			}
+			b.view.deleted[seq] = struct{}{}
+		}
 		a.change(b, MessageChange{Conversation: b.id, Seq: seq, Type: ChangeDeleted})
 	}
 	if cleared <= before {
@@ -149,7 +164,17 @@ func (a *account) begin(b *box, from uint64) {
 // the preview.
 func (a *account) change(b *box, c MessageChange) {
 	a.applyToPreview(b, c)
+	b.view.untold = append(b.view.untold, c)
+	a.touch(b)
 	a.enqueue(event{what: changeEvent, box: b, change: &c})
+}
+
+// told notes that the handler was given a change.
+func (a *account) told(b *box, c *MessageChange) {
+	if v := &b.view; len(v.untold) > 0 && v.untold[0].Seq == c.Seq && v.untold[0].Type == c.Type { // else there was a reset
+		v.untold = v.untold[1:]
+		a.touch(b)
+	}
 }
 
 func (a *account) applyToPreview(b *box, c MessageChange) {
