@@ -23,9 +23,11 @@ type Command struct {
 	// HandOver is the agent who is to go on; "" = the one with the least load who is
 	// online. From the agent.
 	HandOver *string `json:"hand_over,omitempty"`
-	// Close ends the visit. From either.
+	// Close closes the visit. If the agent does, the visitor can still rate it, or
+	// open it again by writing something else; if the visitor does, that is the end.
 	Close bool `json:"close,omitempty"`
-	// Rating is 1 to MaxRating, once. From the visitor, also after Close.
+	// Rating is 1 to MaxRating, once. From the visitor, also together with Close, or
+	// after the agent's.
 	Rating int `json:"rating,omitempty"`
 }
 

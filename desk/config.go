@@ -35,8 +35,8 @@ type Config struct {
 	// TokenTTL is how long a visitor's token is good. A visit ends with it, unless
 	// the visitor asks for a new token before.
 	TokenTTL time.Duration
-	// RateWindow is how long a visit that was closed waits to be rated, or to be
-	// opened again by the visitor writing something.
+	// RateWindow is how long a visit that the agent closed waits to be rated, or to
+	// be opened again by the visitor writing something.
 	RateWindow time.Duration
 
 	// VisitsPerMinute bounds how many tokens are given out in a minute, and

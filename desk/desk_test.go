@@ -28,7 +28,7 @@ func TestVisit(t *testing.T) {
 	ann.is(visit, desk.AttrRating, "4")
 	ann.command(visit, `{"close":true}`)
 	ann.in(visit, godwit.StandingRemoved)
-	// It was rated, but not by whoever closed it, who may have something to add.
+	// The visitor may have something to add.
 	visitor.is(visit, desk.AttrState, string(desk.Closed))
 	visitor.command(visit, `{"close":true}`)
 	visitor.ended(visit)
@@ -220,8 +220,8 @@ func TestTokenRunsOut(t *testing.T) {
 }
 
 // A visitor who comes back with their token is the same one: in the visit that is
-// open, or in a new one where it is closed. One who writes after it was closed opens
-// it again.
+// open, or in a new one where it is closed. One who writes after the agent closed it
+// opens it again; one who closed it does not.
 func TestComingBack(t *testing.T) {
 	p := newPlace(t, nil, "ann")
 	status, _, first := p.post("")
@@ -234,8 +234,10 @@ func TestComingBack(t *testing.T) {
 	}
 	visitor := p.login(again.User, again.Token)
 	visitor.served(again.Conversation, "ann")
+	ann := p.agents["ann"]
 	closeIt := func() {
-		visitor.command(again.Conversation, `{"close":true}`)
+		ann.in(again.Conversation, godwit.StandingActive)
+		ann.command(again.Conversation, `{"close":true}`)
 		visitor.is(again.Conversation, desk.AttrState, string(desk.Closed))
 	}
 	closeIt()

@@ -3,6 +3,7 @@ package desk_test
 import (
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -53,6 +54,23 @@ func TestVisitorCommands(t *testing.T) {
 	}
 	if _, err := sent.Sent(p.context()); godwit.CodeOf(err) != pb.Code_CODE_NOT_A_MEMBER {
 		t.Errorf("a stranger writes: %v", err)
+	}
+}
+
+// Whoever closes a visit has ended it, and can't have the desk open and close it all
+// the time.
+func TestVisitorCloses(t *testing.T) {
+	p := newPlace(t, nil, "ann")
+	visitor, visit := p.visit()
+	visitor.served(visit, "ann")
+	p.close()
+	visitor.command(visit, `{"close":true}`)
+	late := visitor.say(visit, "no, wait")
+	p.open()
+	visitor.ended(visit)
+	c, _ := visitor.Conversation(visit)
+	if at := string(c.Group.Attributes[desk.AttrAt]); at != strconv.FormatUint(late-1, 10) {
+		t.Errorf("the desk acted upon %s, the visit was closed at %d", at, late-1)
 	}
 }
 

@@ -169,25 +169,28 @@ func (d *Desk) act(ctx context.Context, v *visit, m *godwit.Message) error {
 	return nil
 }
 
+// obeyVisitor does what a visitor may ask for. Each of it can be had once in a visit,
+// so there is no command with which a visitor keeps the desk busy: one who closes the
+// visit ends it, and opens another one by POST /visit, which is bounded.
 func (d *Desk) obeyVisitor(ctx context.Context, v *visit, c Command, at uint64) error {
 	rates := c.Rating >= 1 && c.Rating <= MaxRating && v.rating == 0
 	if !rates && !c.Close {
 		return nil
 	}
-	done := v.state == Closed // and this ends the wait for a rating
+	over := c.Close || v.state == Closed // and was only to be rated
 	err := d.change(ctx, v, func(f *facts) {
 		f.at = at
 		if rates {
 			f.rating = c.Rating
 		}
-		if c.Close && !done {
+		if c.Close && f.state != Closed {
 			f.state, f.closed = Closed, time.Now()
 		}
 	})
-	if err == nil && v.state == Closed && (done || v.rating > 0) {
-		return d.dissolve(ctx, v)
+	if err != nil || !over {
+		return err
 	}
-	return err
+	return d.dissolve(ctx, v)
 }
 
 func (d *Desk) obeyAgent(ctx context.Context, v *visit, c Command, at uint64) error {
