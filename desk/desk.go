@@ -136,8 +136,8 @@ func (d *Desk) begin(ctx context.Context) (net.Listener, error) {
 	for _, c := range d.client.Conversations() {
 		if v, is := d.visitOf(&c); is {
 			d.adopt(v)
-		} else if d.owns(&c) {
-			d.leave(ctx, c.ID) // it was dissolved, and no more
+		} else if d.owns(&c) || d.isStranger(&c) {
+			d.leave(ctx, &c) // in the first case it was dissolved, and no more
 		}
 	}
 	for _, v := range d.open {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/godwit-im/godwit/desk"
 	"github.com/godwit-im/godwit/protocol/pb"
@@ -54,6 +55,49 @@ func TestVisitorCommands(t *testing.T) {
 	}
 	if _, err := sent.Sent(p.context()); godwit.CodeOf(err) != pb.Code_CODE_NOT_A_MEMBER {
 		t.Errorf("a stranger writes: %v", err)
+	}
+}
+
+// Nobody gets an agent by a group that looks like a visit, nor fills the list of the
+// desk's groups: it leaves what others put it into.
+func TestForgedVisits(t *testing.T) {
+	p := newPlace(t, nil, "ann")
+	mallory := p.login("mallory", p.token("mallory"))
+	forge := func() (given, added string) {
+		attributes := map[string][]byte{
+			desk.AttrDesk: []byte(p.cfg.Name), desk.AttrState: []byte(desk.Waiting), desk.AttrVisitor: []byte("mallory"),
+			desk.AttrUntil: strconv.AppendInt(nil, time.Now().Add(time.Hour).UnixMilli(), 10),
+		}
+		make := func() string {
+			made, err := mallory.CreateGroup(godwit.NewGroup{Users: []string{p.cfg.User}, Attributes: attributes}).Wait(p.context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return made.Group.Conversation
+		}
+		given, added = make(), make()
+		// The desk may have left before.
+		if _, err := mallory.TransferGroup(given, p.cfg.User).Wait(p.context()); err != nil && godwit.CodeOf(err) != pb.Code_CODE_NOT_A_MEMBER {
+			t.Fatal(err)
+		}
+		return given, added
+	}
+	alone := func(c godwit.Conversation) bool { return c.Group.Members == 1 || c.Group.DissolvedSeq != 0 }
+	check := func(given, added string) {
+		t.Helper()
+		for _, group := range []string{given, added} {
+			if c := mallory.until("the desk leave", group, alone); string(c.Group.Attributes[desk.AttrState]) != string(desk.Waiting) {
+				t.Errorf("the desk took %s for a visit: %q", group, c.Group.Attributes)
+			}
+		}
+	}
+	check(forge())
+	p.close()
+	given, added := forge()
+	p.open()
+	check(given, added)
+	if c, _ := mallory.Conversation(given); c.Group.DissolvedSeq == 0 {
+		t.Error("the desk is the owner, and the group lives")
 	}
 }
 

@@ -158,6 +158,11 @@ func TestServerRestart(t *testing.T) {
 		t.Errorf("status %d, %v", status, header)
 	}
 	p.restartServer()
-	p.agents["ann"].command(visit, `{"hand_over":"ben"}`)
-	visitor.served(visit, "ben")
+	p.agents["ann"].command(visit, `{"close":true}`)
+	visitor.is(visit, desk.AttrState, string(desk.Closed))
+	// Agents come back when they do, and the desk is told.
+	visitor.say(visit, "are you back?")
+	visitor.until("an agent", visit, func(c godwit.Conversation) bool {
+		return string(c.Group.Attributes[desk.AttrState]) == string(desk.Assigned) && c.Group.Members == 3
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/godwit-im/godwit/protocol"
 	godwit "github.com/godwit-im/godwit/sdk-go"
 )
 
@@ -104,10 +105,17 @@ func (d *Desk) visitOf(c *godwit.Conversation) (v *visit, is bool) {
 	return v, true
 }
 
-// owns reports whether a conversation is a visit of this desk, and the desk in it.
+// owns reports whether a conversation is a visit of this desk, and the desk in it. A
+// group that somebody else made is none, whatever its attributes say and whomever
+// they gave it to.
 func (d *Desk) owns(c *godwit.Conversation) bool {
-	return c.Group != nil && c.Group.Owner == d.cfg.User && c.Membership.Standing == godwit.StandingActive &&
-		string(c.Group.Attributes[AttrDesk]) == d.cfg.Name
+	return d.made(c.ID) && c.Group != nil && c.Group.Owner == d.cfg.User &&
+		c.Membership.Standing == godwit.StandingActive && string(c.Group.Attributes[AttrDesk]) == d.cfg.Name
+}
+
+// made reports whether the desk's user made a group: its id says so.
+func (d *Desk) made(group string) bool {
+	return strings.HasPrefix(group, protocol.GroupID(d.cfg.User, ""))
 }
 
 // visitorPrefix begins the ids of visitors.

@@ -117,18 +117,26 @@ func (d *Desk) received(ctx context.Context, m *godwit.Message) {
 	}
 }
 
-// found adopts a visit whose group was made although the desk had given up on that:
-// nobody knows of it, so it ends with its token, but it is not forgotten.
+// found takes a message of a group that is no visit.
+//
+// If the desk made it, although it had given up on that, it is one from now on:
+// nobody knows of it, so it ends with its token, but it is not forgotten. Groups that
+// others put the desk into are left, for a user can be in so many only.
 func (d *Desk) found(ctx context.Context, m *godwit.Message) {
-	if m.Notice == nil || m.Notice.Type != godwit.NoticeGroupCreated {
-		return
+	c, known := d.client.Conversation(m.Conversation)
+	switch v, is := d.visitOf(&c); {
+	case !known:
+	case is && m.Notice != nil && m.Notice.Type == godwit.NoticeGroupCreated:
+		d.adopt(v)
+		d.catchUp(ctx, v)
+	case d.isStranger(&c):
+		d.leave(ctx, &c)
 	}
-	if c, known := d.client.Conversation(m.Conversation); known {
-		if v, is := d.visitOf(&c); is {
-			d.adopt(v)
-			d.catchUp(ctx, v)
-		}
-	}
+}
+
+// isStranger reports whether the desk is in a group that somebody else made.
+func (d *Desk) isStranger(c *godwit.Conversation) bool {
+	return c.Group != nil && c.Membership.Standing == godwit.StandingActive && !d.made(c.ID)
 }
 
 // see looks at a message of v, each in its turn.
@@ -282,18 +290,37 @@ func (d *Desk) dissolve(ctx context.Context, v *visit) error {
 			return err
 		}
 	}
-	if _, err := wait(ctx, d, d.client.DissolveGroup(v.id)); err != nil && godwit.CodeOf(err) != pb.Code_CODE_NOT_A_MEMBER {
+	if err := d.dissolveGroup(ctx, v.id); err != nil {
 		return err
 	}
 	d.forget(v)
-	d.leave(ctx, v.id)
+	d.leaveGroup(ctx, v.id)
 	return nil
 }
 
-// leave takes a group that was dissolved off the desk's list. If that fails, the
-// next desk will do it.
-func (d *Desk) leave(ctx context.Context, group string) {
+// leave gets the desk out of a group.
+func (d *Desk) leave(ctx context.Context, c *godwit.Conversation) {
+	if c.Group.Owner == d.cfg.User { // it may have been given to the desk, which can't leave before
+		if err := d.dissolveGroup(ctx, c.ID); err != nil {
+			d.log.Warn("a group is not dissolved", "conv", c.ID, "err", err)
+			return
+		}
+	}
+	d.leaveGroup(ctx, c.ID)
+}
+
+func (d *Desk) dissolveGroup(ctx context.Context, group string) error {
+	_, err := wait(ctx, d, d.client.DissolveGroup(group))
+	if godwit.CodeOf(err) == pb.Code_CODE_NOT_A_MEMBER {
+		return nil // somebody has
+	}
+	return err
+}
+
+// leaveGroup takes a group off the desk's list. If that fails, the next desk will do
+// it.
+func (d *Desk) leaveGroup(ctx context.Context, group string) {
 	if _, err := wait(ctx, d, d.client.LeaveGroup(group)); err != nil {
-		d.log.Warn("a visit that has ended is not left", "conv", group, "err", err)
+		d.log.Warn("a group is not left", "conv", group, "err", err)
 	}
 }
