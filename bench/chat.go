@@ -7,14 +7,17 @@ import (
 	"github.com/godwit-im/godwit/protocol"
 )
 
-// chat is one direction of a conversation: what a person writes to another. One
+// chat is one direction of a conversation: what a person writes to another, or
+// in a room. One
 // SEND of it is under way at a time, which keeps the order even where the
 // server refuses one; those that are due meanwhile wait.
 type chat struct {
-	from, to *person
+	from, to *person              // to is nil in a room
+	room     *room                // nil = a direct conversation
 	conv     *client.Conversation // as from has it
 	draft    *client.Draft
 	count    uint32          // of the first in due
+	last     uint64          // in a room, the seq of the message before that; 0 = there is none, or it was recalled
 	due      []time.Duration // when those that are not acked were meant to leave; the first may be under way
 	underWay bool
 	listed   bool // in from.ready
@@ -112,6 +115,10 @@ func (c *chat) answered(f protocol.Frame) error {
 	due := c.due[0]
 	c.due = c.due[:copy(c.due, c.due[1:])]
 	c.count++
+	if c.room != nil {
+		c.last = sent.Seq
+		c.room.group.learn(sent.Seq)
+	}
 	c.underWay = false
 	c.list()
 	p.loop.acked.Add(1)

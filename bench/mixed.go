@@ -20,7 +20,7 @@ import (
 // processes), and a latency begins when the thing was meant to happen, so that
 // a server that stalls is not spared.
 //
-// There are direct conversations alone; groups join when the server has them.
+// There are direct conversations, small groups of neighbours, and a large group.
 type MixedConfig struct {
 	Target
 	People  int // who do things; default 1,000
@@ -29,11 +29,23 @@ type MixedConfig struct {
 	// Messages, Looks are how many a second, of all people together; defaults
 	// 1,000 and 100.
 	Messages, Looks float64
+	// Groups is how many small groups there are, GroupSize their members; defaults
+	// one for every 20 people, and 20. Large is how many are in the large group;
+	// default all. A negative number leaves them out.
+	Groups, GroupSize, Large int
+	// GroupMessages and LargeMessages are how many a second, in the small groups
+	// together and in the large one; defaults 50 and 1. Events is how many edits,
+	// recalls and reactions, in small groups; default 25.
+	GroupMessages, LargeMessages, Events float64
+	// Typing and Settings are how many signals, and changes of settings, a second;
+	// defaults 50 and 10.
+	Typing, Settings float64
 	// Marks is the share of messages after which the receiver marks the
 	// conversation as read; default 0.3.
 	Marks float64
 	// Returns is the share of people who lose the connection in a minute and
-	// come back after up to Slack; defaults 0.5 and 500 ms.
+	// come back after up to Slack, or, a tenth of them, after some seconds;
+	// defaults 0.5 and 500 ms.
 	Returns float64
 	Slack   time.Duration
 
@@ -47,11 +59,22 @@ type MixedConfig struct {
 }
 
 func (c *MixedConfig) withDefaults() error {
+	set(&c.Loops, defaultLoops())
 	set(&c.People, 1000)
 	set(&c.Friends, 6)
 	set(&c.Idle, 1000)
 	set(&c.Messages, 1000)
 	set(&c.Looks, 100)
+	set(&c.Groups, max(1, c.People/20))
+	set(&c.GroupSize, 20)
+	c.GroupSize = min(c.GroupSize, c.People/max(1, c.Loops)) // its members are on one loop
+	set(&c.Large, c.People)
+	c.Groups, c.Large = max(0, c.Groups), max(0, c.Large)
+	set(&c.GroupMessages, 50)
+	set(&c.LargeMessages, 1)
+	set(&c.Events, 25)
+	set(&c.Typing, 50)
+	set(&c.Settings, 10)
 	set(&c.Marks, 0.3)
 	set(&c.Returns, 0.5)
 	set(&c.Slack, 500*time.Millisecond)
@@ -60,11 +83,14 @@ func (c *MixedConfig) withDefaults() error {
 	set(&c.Heartbeat, time.Minute)
 	set(&c.Warmup, 2*time.Second)
 	set(&c.For, 30*time.Second)
-	set(&c.Loops, defaultLoops())
 	switch {
 	case c.Messages < 0 || c.Looks < 0 || c.Returns < 0 || c.Slack < 0 || c.Idle < 0 || c.PerSecond < 0 || c.Heartbeat < 0 ||
 		c.Warmup < 0 || c.For < 0 || c.Loops < 1 || c.Size < client.StampSize:
 		return fmt.Errorf("bench: want positive numbers and bodies of at least %d bytes", client.StampSize)
+	case c.GroupMessages < 0 || c.LargeMessages < 0 || c.Events < 0 || c.Typing < 0 || c.Settings < 0:
+		return fmt.Errorf("bench: want positive rates")
+	case c.GroupSize < 2 || c.Large == 1 || c.Large > c.People:
+		return fmt.Errorf("bench: want groups of at least 2 members, and the large one of the people there are")
 	case c.Marks < 0 || c.Marks > 1:
 		return fmt.Errorf("bench: want a share of messages that are marked from 0 to 1")
 	case c.Friends < 2 || c.Friends%2 != 0 || c.Friends > maxFriends || c.People/c.Loops <= c.Friends:
@@ -80,6 +106,10 @@ func (c *MixedConfig) Connections() int {
 	return d.People + d.Idle
 }
 
+// ServerRules are the rules that a server needs for the groups to be made at
+// once, as its flag takes them.
+func (c *MixedConfig) ServerRules() string { return "invites-per-minute=1000000" }
+
 // maxFriends is how many users a WHO may name.
 const maxFriends = 100
 
@@ -94,6 +124,9 @@ type mixed struct {
 	begun time.Time
 	kinds []*report.Histogram // by kind
 	done  [kinds]atomic.Int64 // what was measured of each kind
+	small [][]*group          // by loop
+	large *group              // nil = there is none
+	late  atomic.Int64        // events that came when their message had been recalled
 	usage report.Usage
 }
 
@@ -104,6 +137,11 @@ const (
 	mark
 	look
 	comeback
+	sendToMember // in a group
+	event
+	signal
+	settings
+	subscription
 	kinds
 )
 
@@ -112,11 +150,16 @@ type mixedLoop struct {
 	run     *mixed
 	loop    *townLoop
 	active  []*person
+	small   []*room
+	large   *room // nil = there is none
+	events  int   // so far
+	drafts  int
 	kinds   [kinds]*report.Recorder
 	traffic []*arrivals
 	// What was meant to happen in [from, until) is measured.
 	from, until time.Duration
 	lost        map[*person]time.Duration // when
+	left        map[*person]bool          // who went for long, the last time
 }
 
 // Mixed runs it.
@@ -125,7 +168,10 @@ func Mixed(ctx context.Context, cfg MixedConfig) (*report.Report, error) {
 		return nil, err
 	}
 	m := &mixed{cfg: cfg, begun: time.Now(), parts: make([]*mixedLoop, cfg.Loops)}
-	for _, name := range []string{"send → ack", "send → delivery", "MARK → MARKED", "WHO → PRESENT", "lost → connected and synced"} {
+	for _, name := range []string{
+		"send → ack", "send → delivery", "MARK → MARKED", "WHO → PRESENT", "lost → connected and synced", "group: send → delivery",
+		"event → ack", "SIGNAL → SIGNALLED", "SETTINGS → SET", "SUBSCRIBE → SUBSCRIBED",
+	} {
 		m.kinds = append(m.kinds, report.NewHistogram(name))
 	}
 	m.town = town{size: cfg.Size, heartbeat: cfg.Heartbeat, slack: cfg.Slack}
@@ -150,7 +196,7 @@ func Mixed(ctx context.Context, cfg MixedConfig) (*report.Report, error) {
 // populate makes a loop's people. Friends are the next ones in a circle, which
 // gives everybody as many on either side.
 func (m *mixed) populate(l *townLoop) {
-	part := &mixedLoop{run: m, loop: l, lost: map[*person]time.Duration{}}
+	part := &mixedLoop{run: m, loop: l, lost: map[*person]time.Duration{}, left: map[*person]bool{}}
 	for i, h := range m.kinds {
 		part.kinds[i] = h.Recorder()
 	}
@@ -184,13 +230,22 @@ func (part *mixedLoop) measure(kind int, due time.Duration) {
 func (part *mixedLoop) onAcked(_ *chat, due time.Duration) { part.measure(sendToAck, due) }
 
 func (part *mixedLoop) onDelivered(p *person, c *client.Conversation, got client.Delivery) {
-	part.measure(sendToDelivery, got.Sent)
+	kind := sendToDelivery
+	if c.Peer == "" {
+		kind = sendToMember
+	}
+	if !part.left[p] || got.Sent >= p.connected { // else p was not there to be reached
+		part.measure(kind, got.Sent)
+	}
 	if part.loop.random.Float64() < part.run.cfg.Marks && p.device.IsConnected() {
 		part.mark(p, c, p.now())
 	}
 }
 
 func (part *mixedLoop) onCaughtUp(p *person) {
+	if p.group != isIdle {
+		part.subscribe(p)
+	}
 	if due, was := part.lost[p]; was {
 		delete(part.lost, p)
 		part.measure(comeback, due)
@@ -229,6 +284,9 @@ func (part *mixedLoop) look(p *person, due time.Duration) {
 	var friends []string
 	var here []*person // connected when it asks
 	for _, c := range p.chats {
+		if c.to == nil {
+			continue
+		}
 		friends = append(friends, c.to.device.User)
 		if c.to.device.IsConnected() && c.conv.Next > 1 { // those without a conversation are nobody's business
 			here = append(here, c.to)
@@ -276,19 +334,55 @@ func (part *mixedLoop) begin() {
 		part.traffic = append(part.traffic, l.arrivals(perSecond, f))
 	}
 	anybody := func() *person { return part.active[l.random.IntN(len(part.active))] }
-	add(cfg.Messages*share, func(due time.Duration) { l.chats[l.random.IntN(len(l.chats))].write(due) })
+	add(cfg.Messages*share, func(due time.Duration) { part.write(l.chats, due) })
+	part.beginGroups(add)
 	add(cfg.Looks*share, func(due time.Duration) { part.look(anybody(), due) })
 	add(cfg.Returns*float64(len(part.active))/60, func(due time.Duration) {
-		if p := anybody(); p.device.IsConnected() {
+		p := anybody()
+		if !p.device.IsConnected() {
+			return
+		}
+		p.losses = 0 // the network's doing, which says nothing of the server
+		if l.random.Float64() < longAway {
+			part.leave(p)
+		} else {
+			delete(part.left, p)
 			part.lost[p] = due
-			p.losses = 0 // the network's doing, which says nothing of the server
 			p.device.Reset()
 		}
 	})
 }
 
+// longAway is the share of those who lose the connection, or leave, for so long
+// that their friends are told: for awayTime.
+const (
+	longAway = 0.1
+	awayTime = 5 * time.Second
+)
+
+// write has one of those who are not away write in one of their chats.
+func (part *mixedLoop) write(chats []*chat, due time.Duration) {
+	if c := anyOf(part, chats); !c.from.held {
+		c.write(due)
+	}
+}
+
+// leave has p leave, and come back later.
+func (part *mixedLoop) leave(p *person) {
+	p.held, part.left[p] = true, true
+	p.device.Close()
+	part.loop.pool.Loop().NewTimer(func() {
+		p.held = false
+		p.comeBack(0)
+	}).Set(p.now() + awayTime)
+}
+
 // run goes through the day.
 func (m *mixed) run() error {
+	m.planGroups()
+	if err := m.makeGroups(); err != nil {
+		return err
+	}
 	if err := m.town.gather(m.cfg.PerSecond); err != nil {
 		return err
 	}
@@ -322,9 +416,17 @@ func (m *mixed) fill(r *report.Report) {
 	r.Add(
 		report.Higher("messages delivered", "msgs/s", perSecond(sendToDelivery)).AsHeadline(),
 		report.Lower("p99 from send to delivery", "ms", float64(delivery.P99)/1000).AsHeadline(),
+		report.Higher("messages delivered in groups", "msgs/s", perSecond(sendToMember)),
+		report.Lower("p99 from send to delivery in groups", "ms", float64(m.kinds[sendToMember].Latency().P99)/1000),
+		report.Higher("edits, recalls and reactions", "/s", perSecond(event)),
+		report.Higher("typing signals", "/s", perSecond(signal)),
+		report.Higher("settings changed", "/s", perSecond(settings)),
 		report.Higher("marks", "/s", perSecond(mark)),
 		report.Higher("looks who is online", "/s", perSecond(look)),
 		report.Higher("returns", "/s", perSecond(comeback)),
+		report.Lower("events on messages just recalled", "", float64(m.late.Load())),
+		report.Higher("signals received", "", float64(m.town.count(func(l *townLoop) *atomic.Int64 { return &l.signals }))),
+		report.Higher("presence told", "", float64(m.town.count(func(l *townLoop) *atomic.Int64 { return &l.presences }))),
 		report.Lower("of all messages pulled", "", float64(m.town.count(func(l *townLoop) *atomic.Int64 { return &l.pulled }))),
 		report.Lower("requests refused for the moment", "", float64(m.town.count(func(l *townLoop) *atomic.Int64 { return &l.repeated }))),
 	)

@@ -144,6 +144,14 @@ func (p *person) OnFrame(_ *client.Device, f protocol.Frame) error {
 		}
 		return err
 	}
+	switch f.Type {
+	case protocol.TypePresence:
+		p.loop.presences.Add(1)
+		return nil
+	case protocol.TypeSignalFrom:
+		p.loop.signals.Add(1)
+		return p.onSignal(f)
+	}
 	if f.Request == p.syncing && p.syncing != 0 {
 		return p.onSynced(f)
 	}
@@ -159,6 +167,19 @@ func (p *person) OnFrame(_ *client.Device, f protocol.Frame) error {
 		return err // an ERROR that ends the connection
 	}
 	return broken("%s: a PONG to no PING came", p.device.User)
+}
+
+// onSignal takes a signal, which is somebody else's and of a conversation that p
+// has.
+func (p *person) onSignal(f protocol.Frame) error {
+	var s pb.SignalFrom
+	if err := protocol.Decode(f, &s); err != nil {
+		return err
+	}
+	if p.inbox.Conversation(s.Conversation) == nil || s.Sender == p.device.User || s.Type != typingSignal {
+		return broken("%s: a signal %q of %s in %s came", p.device.User, s.Type, s.Sender, s.Conversation)
+	}
+	return nil
 }
 
 // ask sends a request whose answer, or ERROR, is given to answered, unless the

@@ -31,13 +31,15 @@ type townLoop struct {
 	pool   *client.Pool
 	random *rand.Rand
 	people []*person
-	chats  []*chat
+	chats  []*chat // of direct conversations
+	rooms  []*room
 	// on is the scenario's.
 	on listener
 
 	connected, caughtUp               atomic.Int64 // people, now
 	written, acked, delivered, pulled atomic.Int64 // messages, since the start
 	repeated                          atomic.Int64 // requests that were refused for now
+	presences, signals                atomic.Int64 // PRESENCE and SIGNAL_FROM that have come
 }
 
 // listener is what a scenario is told of, on the loop.
@@ -149,9 +151,22 @@ func (c *town) settled(timeout time.Duration) error {
 				return err
 			}
 		}
+		for _, room := range l.rooms {
+			if err := room.complete(); err != nil {
+				return err
+			}
+		}
 		return nil
 	}
-	return c.poll(timeout, func(l *townLoop) bool { return missing(l) == nil }, missing)
+	// What one loop's people write in a room is another's to have: the second
+	// time all that was written was acked.
+	settled := func() error {
+		return c.poll(timeout, func(l *townLoop) bool { return missing(l) == nil }, missing)
+	}
+	if err := settled(); err != nil {
+		return err
+	}
+	return settled()
 }
 
 // settleTime is how long the last messages of a run may take.

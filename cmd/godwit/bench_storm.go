@@ -101,14 +101,21 @@ func newBenchMixed(program string) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "mixed",
-		Short: "An ordinary day: chats, read marks, presence, connections that come and go",
-		Long: `Users chat with friends, mark what they have read, look who is online, lose
-their connections and come back, all at set rates and random times. A latency
-begins when a thing was meant to happen, whether the load got to it or not.
-Conversations are direct ones.`,
+		Short: "An ordinary day: chats, groups, events, read marks, presence, connections that come and go",
+		Long: `Users chat with friends and in groups, small ones and a large one; edit, recall and
+react to messages, mark what they have read, look who is online and are told
+when friends come and go, say that they are typing, leave drafts, lose their
+connections and come back, all at set rates and random times. A latency begins
+when a thing was meant to happen, whether the load got to it or not. In groups
+too every message and event must come once, in order and as it was sent or
+changed.
+
+A server of yours (--data) needs rules that let one user make the large group at
+once: --rules invites-per-minute=1000000.`,
 		Example: `  godwit bench mixed --people 5000 --messages 5000 --for 1m`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			s.rules = cfg.ServerRules()
 			return s.run(cmd, cfg.Connections(), func(ctx context.Context, target bench.Target, progress io.Writer) (*report.Report, error) {
 				cfg.Target, cfg.Progress = target, progress
 				return bench.Mixed(ctx, cfg)
@@ -119,7 +126,15 @@ Conversations are direct ones.`,
 	fs.IntVar(&cfg.People, "people", 1000, "users who do things")
 	fs.IntVar(&cfg.Friends, "friends", 6, "friends of each, an even number")
 	fs.IntVar(&cfg.Idle, "idle", 1000, "users who are only connected")
-	fs.Float64Var(&cfg.Messages, "messages", 1000, "messages a second of all together")
+	fs.Float64Var(&cfg.Messages, "messages", 1000, "messages a second to friends, of all together")
+	fs.IntVar(&cfg.Groups, "groups", 0, "small groups; 0 = one for every 20 users, -1 = none")
+	fs.IntVar(&cfg.GroupSize, "group-size", 20, "members of each")
+	fs.IntVar(&cfg.Large, "large", 0, "members of the large group; 0 = all users, -1 = there is none")
+	fs.Float64Var(&cfg.GroupMessages, "group-messages", 50, "messages a second in the small groups together")
+	fs.Float64Var(&cfg.LargeMessages, "large-messages", 1, "messages a second in the large group")
+	fs.Float64Var(&cfg.Events, "events", 25, "edits, recalls and reactions a second in the small groups together")
+	fs.Float64Var(&cfg.Typing, "typing", 50, "typing signals a second of all together")
+	fs.Float64Var(&cfg.Settings, "settings", 10, "drafts a second of all together")
 	fs.Float64Var(&cfg.Looks, "looks", 100, "looks a second at who is online, of all together")
 	fs.Float64Var(&cfg.Marks, "marks", 0.3, "share of messages after which the receiver marks the conversation as read")
 	fs.Float64Var(&cfg.Returns, "returns", 0.5, "share of users who lose the connection in a minute")
