@@ -24,7 +24,7 @@ func TestUnreadIsExact(t *testing.T) {
 		p := store.PartitionOf(conversation)
 		for i := range rapid.IntRange(1, 60).Draw(t, "commands") {
 			c := drawCommand(t)
-			if c.Conversation = conversation; c.User == "cid" {
+			if c.Conversation = conversation; c.User == "cid" || c.User == "dan" {
 				c.User = "bob"
 			}
 			c.MessageID, c.Rules = uint64(1000+i), &rules

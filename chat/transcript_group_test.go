@@ -77,15 +77,23 @@ func (tr *transcript) groupState(conversation string) (string, error) {
 	return b.String(), nil
 }
 
-// drawGroupCommand makes c something done with one of two groups.
+// drawGroupCommand makes c something done with one of the drawn groups.
 func drawGroupCommand(t *rapid.T, c *Command) {
 	users := func() *pb.Users {
 		return &pb.Users{Users: rapid.SliceOfNDistinct(rapid.SampledFrom(drawnUsers), 1, 2, rapid.ID[string]).Draw(t, "users")}
 	}
 	g := &pb.GroupRequest{}
 	c.Op, c.Group = OpGroup, g
-	switch rapid.IntRange(0, 15).Draw(t, "action") {
-	case 0:
+	action := drawBits(t, 4, "action")
+	switch action {
+	case 0, 4, 5, 6, 7, 9: // are for all
+	default:
+		if rapid.Bool().Draw(t, "by the owner") { // as it is at first
+			c.User = "ann"
+		}
+	}
+	switch action {
+	case 15:
 		create := &pb.CreateGroup{ClientId: "club", Users: users().Users}
 		if rapid.Bool().Draw(t, "broadcast") {
 			create.ClientId, create.Kind = "news", pb.GroupKind_GROUP_KIND_BROADCAST
@@ -117,7 +125,7 @@ func drawGroupCommand(t *rapid.T, c *Command) {
 		g.Action = &pb.GroupRequest_Change{Change: drawChange(t)}
 	case 14:
 		g.Action = &pb.GroupRequest_Mute{Mute: &pb.MuteMembers{Users: users().Users, UntilMs: rapid.Int64Range(0, 1000).Draw(t, "until")}}
-	case 15:
+	case 0:
 		g.Action = &pb.GroupRequest_Nick{Nick: rapid.SampledFrom([]string{"", "nick"}).Draw(t, "nick")}
 		if rapid.IntRange(0, 5).Draw(t, "dissolve") == 0 {
 			g.Action = &pb.GroupRequest_Dissolve{Dissolve: &pb.Nothing{}}
@@ -135,9 +143,20 @@ func drawGroupCommand(t *rapid.T, c *Command) {
 	c.Conversation = g.Conversation
 }
 
+// drawBits draws a number of so many bits, all equally likely; IntRange prefers
+// small ones.
+func drawBits(t *rapid.T, bits int, label string) (n int) {
+	for _, bit := range rapid.SliceOfN(rapid.Bool(), bits, bits).Draw(t, label) {
+		if n <<= 1; bit {
+			n++
+		}
+	}
+	return n
+}
+
 func drawChange(t *rapid.T) *pb.ChangeGroup {
 	change := &pb.ChangeGroup{
-		Join:          pb.JoinPolicy(rapid.IntRange(0, 3).Draw(t, "join")).Enum(),
+		Join:          pb.JoinPolicy(drawBits(t, 2, "join")).Enum(),
 		History:       pb.HistoryPolicy(rapid.IntRange(0, 2).Draw(t, "history")).Enum(),
 		MembersInvite: proto.Bool(rapid.Bool().Draw(t, "members invite")),
 		IfVersion:     rapid.Uint64Range(0, 3).Draw(t, "if version"),
@@ -153,15 +172,16 @@ func drawChange(t *rapid.T) *pb.ChangeGroup {
 
 var (
 	drawnUsers  = []string{"ann", "bob", "cid", "dan"}
-	drawnGroups = []string{protocol.GroupID("ann", "club"), protocol.GroupID("ann", "news")}
+	drawnGroups = []string{protocol.GroupID("ann", "club"), protocol.GroupID("ann", "news"), protocol.GroupID("ann", "team")}
 )
 
-// newGroups are commands that make the two groups that others are drawn for.
+// newGroups are commands that make the groups that others are drawn for.
 func newGroups() []Command {
 	var commands []Command
 	for i, create := range []*pb.CreateGroup{
 		{ClientId: "club", Users: []string{"bob"}, Join: pb.JoinPolicy_JOIN_POLICY_OPEN},
 		{ClientId: "news", Users: []string{"bob"}, Kind: pb.GroupKind_GROUP_KIND_BROADCAST},
+		{ClientId: "team", Users: []string{"bob"}, Join: pb.JoinPolicy_JOIN_POLICY_APPROVAL},
 	} {
 		commands = append(commands, Command{
 			Op: OpGroup, Conversation: drawnGroups[i], User: "ann", TimeMs: 1, Rules: rulesOf(""),
