@@ -99,8 +99,8 @@ func Example_messages() {
 
 	first := must(must(alice.SendText(ctx, "bob", "Lunhc?", godwit.Mention("bob"))).Sent(ctx))
 	conversation := alice.Conversations()[0].ID
-	must(alice.EditText(ctx, conversation, first.Seq, "Lunch?", godwit.Mention("bob")))
-	must(bob.React(ctx, conversation, first.Seq, "+1"))
+	must(must(alice.EditText(ctx, conversation, first.Seq, "Lunch?", godwit.Mention("bob"))).Sent(ctx))
+	must(must(bob.React(ctx, conversation, first.Seq, "+1")).Sent(ctx))
 	oops := must(must(alice.SendText(ctx, conversation, "oops", godwit.Reply(first.Seq))).Sent(ctx))
 	must(must(alice.Recall(ctx, conversation, oops.Seq)).Sent(ctx))
 	must(alice.SendText(ctx, conversation, "bye"))
