@@ -38,12 +38,9 @@ type Conversation struct {
 // Time is what a list of conversations is ordered by: when the last message was
 // sent or the draft was written, the later of the two.
 func (c *Conversation) Time() time.Time {
-	var t time.Time
-	switch {
-	case c.Last != nil:
+	t := c.Membership.Joined
+	if c.Last != nil {
 		t = c.Last.Time
-	case c.Group != nil:
-		t = c.Membership.Joined
 	}
 	if c.Settings.Draft != "" {
 		t = later(t, c.Settings.DraftTime)
