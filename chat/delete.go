@@ -12,7 +12,9 @@ var errTooManyDeleted = protocol.Errorf(pb.Code_CODE_TOO_MANY_DELETED, "too many
 
 // applyDelete deletes messages for one user: single ones, and all up to a seq.
 // The messages stay where they are. To clear is to have read, so the cursors
-// move along. What the user can't read anyhow is not kept account of.
+// move along. What the user can't read anyhow is not kept account of, and neither
+// are events: a device that met one as a tombstone could not do to the target what
+// all others have done.
 func applyDelete(tx *msgstore.Tx, index uint64, cmd *Command, effects []Effect) (Result, []Effect, error) {
 	head, row, refusal, err := ownRow(tx, cmd.Conversation, cmd.User)
 	if err != nil || refusal != nil {
@@ -78,8 +80,8 @@ func applyDelete(tx *msgstore.Tx, index uint64, cmd *Command, effects []Effect) 
 	return Result{ClearedSeq: m.ClearedSeq}, effects, nil
 }
 
-// undeleted returns those of seqs that the user has not deleted yet, or why they
-// can't delete so many more.
+// undeleted returns those of seqs that are no events and that the user has not
+// deleted yet, or why they can't delete so many more.
 func undeleted(tx *msgstore.Tx, cmd *Command, seqs []uint64) ([]uint64, *protocol.Error, error) {
 	left := seqs[:0]
 	for _, seq := range seqs {
@@ -87,7 +89,14 @@ func undeleted(tx *msgstore.Tx, cmd *Command, seqs []uint64) ([]uint64, *protoco
 		if err != nil {
 			return nil, nil, err
 		}
-		if !deleted {
+		if deleted {
+			continue
+		}
+		m, err := readMessage(tx.Message, cmd.Conversation, seq)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !isEvent(m.Kind) {
 			left = append(left, seq)
 		}
 	}
