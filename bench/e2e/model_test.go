@@ -489,7 +489,7 @@ func (w *world) remove(user string, c *conversation, seq uint64) pb.Code {
 	switch {
 	case seq > last:
 		return pb.Code_CODE_SEQ_OUT_OF_RANGE
-	case seq >= first:
+	case seq >= first && !c.at(seq).isEvent(): // an event is nothing that is shown
 		r.deleted[seq] = true
 	}
 	return ok

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/godwit-im/godwit/protocol"
 	godwit "github.com/godwit-im/godwit/sdk-go"
 )
 
@@ -94,6 +93,7 @@ func contactLine(c *godwit.Contact) string {
 
 // lines is a conversation as it is to be seen; what can't be told is left out.
 type lines struct {
+	group  bool // it is one
 	partly bool // the user was put out, and something that they saw changed since
 	reads  bool // they are shown it as theirs
 	member bool // of a group, and it is kept up to date
@@ -114,7 +114,7 @@ func (l lines) of(c godwit.Conversation) string {
 		}
 		all = append(all, fmt.Sprintf("unread %d, mention %d", c.Unread, c.MentionSeq), "last: "+last)
 	}
-	if protocol.KindOf(c.ID) == protocol.Group {
+	if l.group {
 		all = append(all, "membership: "+membershipLine(c.Membership))
 		if l.member {
 			all = append(all, "group: "+groupLine(c.Group))
@@ -146,7 +146,7 @@ func (c *conversation) expected(user string) (godwit.Conversation, lines) {
 			e.Contact = &r.contact
 		}
 	}
-	return e, lines{partly: c.past(r), reads: c.reads(r), member: r.Standing == godwit.StandingActive}
+	return e, lines{group: c.group != nil, partly: c.past(r), reads: c.reads(r), member: r.Standing == godwit.StandingActive}
 }
 
 // differs compares all that a device knows with the model, and returns the

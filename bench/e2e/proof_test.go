@@ -43,9 +43,12 @@ type memoryServer struct {
 	// failing is the lane, counted from 1, that has failed first; the others leave it
 	// the machine.
 	failing atomic.Int64
+	// A mutant that is caught is one, and no failure.
+	mutant bool
+	caught atomic.Pointer[string]
 }
 
-func startMemoryServer(t *testing.T) *memoryServer {
+func startMemoryServer(t *testing.T, edit func(*inprocess.Config)) *memoryServer {
 	t.Helper()
 	keys, err := session.GenerateKeySet(session.EdDSA)
 	if err != nil {
@@ -54,7 +57,11 @@ func startMemoryServer(t *testing.T) *memoryServer {
 	cfg := inprocess.DefaultConfig()
 	cfg.Net.Addr, cfg.Admin.Addr = "127.0.0.1:0", "127.0.0.1:0"
 	cfg.Store.Dir, cfg.Store.FS, cfg.Store.MinFree = "data", vfs.NewMem(), 0
+	cfg.Store.CacheBytes, cfg.Store.MemTableBytes = 8<<20, 16<<20
 	cfg.Auth.Keys = keys
+	if edit != nil {
+		edit(&cfg)
+	}
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	s := &memoryServer{cfg: cfg, keys: keys}
 	if s.Server, err = inprocess.New(cfg); err != nil {
@@ -102,7 +109,7 @@ type run struct {
 //	go test ./bench/e2e -run EveryDevice -sequences 10000 -timeout 0
 func TestEveryDeviceSeesTheSame(t *testing.T) {
 	setChecks(t, max(1, *sequences/lanes))
-	s := startMemoryServer(t)
+	s := startMemoryServer(t, nil)
 	t.Run("lane", func(t *testing.T) {
 		for lane := range lanes {
 			t.Run(strconv.Itoa(lane), func(t *testing.T) {
@@ -166,6 +173,11 @@ func (r *run) add(format string, args ...any) { fmt.Fprintf(&r.trace, format, ar
 // fail ends the run. What does so has a text of its own, whatever the names in
 // it, for rapid makes a failure smaller only as long as it stays the same.
 func (r *run) fail(t *rapid.T, what, format string, args ...any) {
+	if r.server.mutant {
+		what += ": " + fmt.Sprintf(format, args...)
+		r.server.caught.CompareAndSwap(nil, &what)
+		panic(errCaught)
+	}
 	r.server.failing.CompareAndSwap(0, int64(r.lane+1))
 	t.Logf("%s\n\n%s", r.trace.String(), fmt.Sprintf(format, args...))
 	t.Fatal(what)
