@@ -37,7 +37,7 @@ type GroupConfig struct {
 	For        time.Duration // of a turn, and with a rate of the whole; default 2 s
 	PerSecond  float64       // connections while the run begins; default 2,000
 	Heartbeat  time.Duration // that sessions ask for; default 60 s
-	Loops      int           // event loops of the members; the pair has one of its own. Default half of the processors
+	Loops      int           // event loops of the members; the pair has one of its own. Default all processors, as bare gnet's receiver
 	// Progress, where not nil, gets a line for each step.
 	Progress io.Writer
 }
@@ -54,7 +54,7 @@ func (c *GroupConfig) withDefaults() error {
 	set(&c.For, 2*time.Second)
 	set(&c.PerSecond, 2000)
 	set(&c.Heartbeat, time.Minute)
-	set(&c.Loops, defaultLoops())
+	set(&c.Loops, max(1, min(runtime.GOMAXPROCS(0), c.Members/max(1, c.Senders))))
 	if len(c.Bursts) == 0 {
 		c.Bursts = []int{1, 16}
 	}

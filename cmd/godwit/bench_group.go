@@ -55,6 +55,7 @@ A server of yours (--data) needs rules that let one user add so many at once:
 	fs.IntVar(&cfg.Rounds, "rounds", 3, "turns of each burst, and as many of bare gnet; the medians count")
 	fs.DurationVar(&cfg.For, "for", 2*time.Second, "time of each turn; with --rate of the whole")
 	liveSessions(fs, &cfg.Size, 256, &cfg.PerSecond, &cfg.Heartbeat, &cfg.Loops)
+	fs.Lookup("loops").Usage = "event loops of the members; 0 = all processors, as bare gnet's receiver"
 	s.flags(fs)
 	return cmd
 }
