@@ -91,7 +91,7 @@ func Run(ctx context.Context, cfg Config) (report *journal.Report, err error) {
 		err = r.ready(ctx)
 	}
 	// Whatever went wrong so far, the journals are worth reading.
-	err = errors.Join(err, fleet.finish(ctx))
+	err = errors.Join(err, fleet.finish(ctx, r.restart))
 	journals, loadErr := fleet.journals()
 	if loadErr != nil {
 		return nil, errors.Join(err, loadErr)
@@ -117,6 +117,22 @@ func (r *run) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	return r.node.Ready(ctx)
+}
+
+// restart ends the server in good order and starts it again.
+func (r *run) restart(ctx context.Context) error {
+	old := r.node
+	if old == nil {
+		return errors.New("there is no server to restart")
+	}
+	r.node = nil
+	if err := old.Stop(ctx); err != nil {
+		return err
+	}
+	if err := r.start(); err != nil {
+		return err
+	}
+	return r.ready(ctx)
 }
 
 // round lets the server live for a random while, kills it and starts it again.

@@ -15,6 +15,7 @@ func entryOf(m *godwit.Message) journal.Entry {
 	}
 	if n := m.Notice; n != nil {
 		e.Kind, e.Notice, e.Actor, e.Users = journal.KindNotice, notices[n.Type], n.Actor, journal.Users(n.Users...)
+		e.About = n.Conversation
 	}
 	return e
 }
@@ -33,6 +34,7 @@ var notices = map[godwit.NoticeType]string{
 	godwit.NoticeMembersJoined:  journal.NoticeJoined,
 	godwit.NoticeMemberLeft:     journal.NoticeLeft,
 	godwit.NoticeMembersRemoved: journal.NoticeRemoved,
+	godwit.NoticeGroupInvited:   journal.NoticeInvited,
 }
 
 func kindOf(k godwit.Kind, remove bool) journal.MessageKind {

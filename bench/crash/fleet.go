@@ -110,6 +110,7 @@ func (f *fleet) add(user, device string, n int) error {
 	for _, conversation := range c.conversations {
 		c.recent[conversation] = &recent{}
 	}
+	c.write(journal.Entry{Op: journal.OpOpen, Conversation: protocol.SystemID(user)})
 	f.clients = append(f.clients, c)
 	return nil
 }
@@ -133,12 +134,19 @@ func (f *fleet) start(ctx context.Context) {
 }
 
 // finish lets everybody catch up, has an auditor of each user read it all
-// again, and ends the fleet.
-func (f *fleet) finish(ctx context.Context) error {
+// again, and ends the fleet. restart ends the server in good order, so that there
+// is no notice left that is yet to come, and starts it again.
+func (f *fleet) finish(ctx context.Context, restart func(context.Context) error) error {
 	f.writing.Store(false)
 	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
-	err := f.settle(ctx, f.clients)
+	err := f.quieten(ctx, f.clients)
+	if err == nil {
+		err = restart(ctx)
+	}
+	if err == nil {
+		err = f.settle(ctx, f.clients)
+	}
 	f.stop()
 	f.lives.Wait()
 	if err == nil {
@@ -155,10 +163,9 @@ func (f *fleet) finish(ctx context.Context) error {
 	return err
 }
 
-// settle waits until nobody writes, every outbox is empty, and each of clients
-// was handed all that the server has; in this order, because each can undo what
-// comes after it.
-func (f *fleet) settle(ctx context.Context, clients []*client) error {
+// quieten waits until nobody writes and every outbox is empty; in this order,
+// because the one can undo the other.
+func (f *fleet) quieten(ctx context.Context, clients []*client) error {
 	if err := f.await(ctx, "writers to stop", func() bool { return f.writers.Load() == 0 }); err != nil {
 		return err
 	}
@@ -167,6 +174,12 @@ func (f *fleet) settle(ctx context.Context, clients []*client) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// settle waits until each of clients, which are quiet, was handed all that the
+// server has.
+func (f *fleet) settle(ctx context.Context, clients []*client) error {
 	for _, c := range clients {
 		if err := f.await(ctx, c.name()+" to catch up", func() bool { return c.isUpToDate(ctx) }); err != nil {
 			return err

@@ -23,13 +23,17 @@ const (
 )
 
 // group is one of the groups that everybody is in and out of, but for its owner.
-type group struct{ id, owner, history string }
+type group struct {
+	id, owner, history string
+	join               godwit.JoinPolicy
+}
 
 // groups returns all of them. They come into being during the run.
 func groups() []group {
 	return []group{
-		{protocol.GroupID("user0", groupName), "user0", journal.HistoryAll},
-		{protocol.GroupID("user1", groupName), "user1", journal.HistoryJoin},
+		{protocol.GroupID("user0", groupName), "user0", journal.HistoryAll, godwit.JoinOpen},
+		{protocol.GroupID("user1", groupName), "user1", journal.HistoryJoin, godwit.JoinOpen},
+		{protocol.GroupID("user3", groupName), "user3", journal.HistoryJoin, godwit.JoinByInvite},
 	}
 }
 
@@ -40,7 +44,7 @@ var histories = map[string]godwit.HistoryPolicy{
 
 // tend makes the client's user do something about who is in g now and then, for
 // one life of the client, until the fleet stops writing. The owner makes the
-// group, adds users and removes them; the others leave and join.
+// group, adds or invites users and removes them; the others leave and join.
 func (c *client) tend(ctx context.Context, sdk *godwit.Client, g group, rng *rand.Rand) {
 	c.fleet.writers.Add(1)
 	defer c.fleet.writers.Add(-1)
@@ -50,22 +54,26 @@ func (c *client) tend(ctx context.Context, sdk *godwit.Client, g group, rng *ran
 	if c.user == g.owner {
 		ask(journal.NoticeCreated, journal.Users(g.owner, founder), func() *godwit.Call[godwit.GroupResult] {
 			return sdk.CreateGroup(godwit.NewGroup{
-				ClientID: groupName, Join: godwit.JoinOpen, History: histories[g.history], Users: []string{founder},
+				ClientID: groupName, Join: g.join, History: histories[g.history], Users: []string{founder},
 			})
 		})
 	}
 	for c.fleet.writing.Load() && rest(ctx, rng, maxStay) {
 		user := fmt.Sprintf("user%d", rng.IntN(users))
 		often := rng.IntN(3) > 0
-		switch conversation, _ := sdk.Conversation(g.id); {
+		conversation, _ := sdk.Conversation(g.id)
+		standing := conversation.Membership.Standing
+		switch {
 		case c.user == g.owner && user == g.owner:
+		case c.user == g.owner && often && g.join == godwit.JoinByInvite:
+			ask(journal.NoticeInvited, user, func() *godwit.Call[godwit.GroupResult] { return sdk.InviteMembers(g.id, user) })
 		case c.user == g.owner && often:
 			ask(journal.NoticeAdded, user, func() *godwit.Call[godwit.GroupResult] { return sdk.AddMembers(g.id, user) })
 		case c.user == g.owner:
 			ask(journal.NoticeRemoved, user, func() *godwit.Call[godwit.GroupResult] { return sdk.RemoveMembers(g.id, user) })
-		case conversation.Membership.Standing != godwit.StandingActive:
+		case standing == godwit.StandingInvited, standing != godwit.StandingActive && g.join == godwit.JoinOpen:
 			ask(journal.NoticeJoined, c.user, func() *godwit.Call[godwit.GroupResult] { return sdk.JoinGroup(g.id, "") })
-		case !often:
+		case standing == godwit.StandingActive && !often:
 			ask(journal.NoticeLeft, c.user, func() *godwit.Call[godwit.GroupResult] { return sdk.LeaveGroup(g.id) })
 		}
 	}

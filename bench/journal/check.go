@@ -45,7 +45,8 @@ const (
 	// been before an event that is in the log.
 	Stale Kind = "stale"
 	// Undone: something was confirmed and did not happen: there is no such notice in
-	// the group, or a reaction that is said to change nothing would have.
+	// the group, or a reaction that is said to change nothing would have. Or what was
+	// done was not told where it should be: an invitation to who was invited.
 	Undone Kind = "undone"
 )
 
@@ -69,6 +70,8 @@ type Report struct {
 	// Events counts those of the stored messages that change another one, Notices
 	// those that tell of a group.
 	Events, Notices int
+	// Invitations counts those that were told.
+	Invitations int
 	// Received counts deliveries: every message once per reader.
 	Received   int
 	Violations []Violation
@@ -88,8 +91,8 @@ func (r *Report) Err() error {
 }
 
 func (r *Report) String() string {
-	return fmt.Sprintf("%d clients, %d conversations, %d sent, %d acked, %d stored (%d events, %d notices), %d received, %d violations",
-		r.Clients, r.Conversations, r.Sent, r.Acked, r.Stored, r.Events, r.Notices, r.Received, len(r.Violations))
+	return fmt.Sprintf("%d clients, %d conversations, %d sent, %d acked, %d stored (%d events, %d notices, %d of them invitations), %d received, %d violations",
+		r.Clients, r.Conversations, r.Sent, r.Acked, r.Stored, r.Events, r.Notices, r.Invitations, r.Received, len(r.Violations))
 }
 
 // Check judges the journals of all clients of one run, taken after every
@@ -111,12 +114,13 @@ func Check(journals []*Journal) *Report {
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.conversations)) { // the same journals give the same report
 		c.judgeWhole(id, c.conversations[id])
+		c.judgeInvitations(id, c.conversations[id])
 	}
 	return c.report
 }
 
-// name is what a sender calls a message within a conversation. A notice has
-// none.
+// name is what a sender calls a message within a conversation. A notice in a
+// group has none, one in a user's own feed has the server's.
 type name struct{ sender, clientID string }
 
 // record is what is known about the message at one seq.
@@ -130,7 +134,7 @@ type record struct {
 	by     string // the client that said so first
 	acked  bool
 
-	notice, actor, users string
+	notice, actor, users, about string
 }
 
 type conversation struct {
@@ -253,6 +257,9 @@ func (c *checker) acked(j *Journal, e Entry) {
 func (c *checker) phantom(j *Journal, e Entry) {
 	conv := c.conversation(e.Conversation)
 	if e.Kind == KindNotice {
+		if e.About != "" {
+			conv = c.conversation(e.About)
+		}
 		if !conv.wasAsked(e) {
 			c.violation(Phantom, e.Conversation, "%s was handed seq %d, which says that %s has %s %s, and that was never asked", j.Name(), e.Seq, e.Actor, e.Notice, e.Users)
 		}
@@ -278,7 +285,7 @@ func (e *Entry) asSent() bool { return e.Version == 0 && !e.Gone }
 func (c *checker) place(j *Journal, e Entry) bool {
 	conv := c.conversation(e.Conversation)
 	n := name{e.Sender, e.ClientID}
-	if e.Kind != KindNotice {
+	if n != (name{}) {
 		if seq, known := conv.seqs[n]; known && seq != e.Seq {
 			c.violation(Doubled, e.Conversation, "%s of %s is at seq %d and, for %s, at %d", e.ClientID, e.Sender, seq, j.Name(), e.Seq)
 		} else {
@@ -292,7 +299,7 @@ func (c *checker) place(j *Journal, e Entry) bool {
 	if r == nil {
 		conv.records[e.Seq] = &record{
 			name: n, kind: e.Kind, target: e.Target, body: e.Body, id: e.ID, timeMs: e.TimeMs, by: j.Name(),
-			notice: e.Notice, actor: e.Actor, users: e.Users,
+			notice: e.Notice, actor: e.Actor, users: e.Users, about: e.About,
 		}
 		where := fmt.Sprintf("%s seq %d", e.Conversation, e.Seq)
 		if other, taken := c.ids[e.ID]; taken {
@@ -305,7 +312,7 @@ func (c *checker) place(j *Journal, e Entry) bool {
 		r.body = e.Body
 	}
 	if r.name != n || r.kind != e.Kind || r.target != e.Target || r.id != e.ID || r.timeMs != e.TimeMs || (e.Body != "" && r.body != e.Body) ||
-		r.notice != e.Notice || r.actor != e.Actor || r.users != e.Users {
+		r.notice != e.Notice || r.actor != e.Actor || r.users != e.Users || r.about != e.About {
 		c.violation(Forked, e.Conversation, "seq %d is %s of %s (%s %d, id %d, time %d) for %s, but %s of %s (%s %d, id %d, time %d) for %s",
 			e.Seq, r.clientID, r.sender, r.kind, r.target, r.id, r.timeMs, r.by, e.ClientID, e.Sender, e.Kind, e.Target, e.ID, e.TimeMs, j.Name())
 		return false

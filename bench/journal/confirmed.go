@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"maps"
 	"slices"
 	"strings"
 )
@@ -87,6 +88,46 @@ func (c *checker) judgeConfirmed(id string, conv *conversation) {
 		})
 		if i < 0 || slices.Contains(states[i].reactions, m.sent.Body+" of "+m.user) != (m.sent.Kind == KindReact) {
 			c.violation(Undone, id, "%s was told that its %s to seq %d changes nothing since seq %d, but it would", m.client, m.sent.Kind, m.sent.Target, m.seq)
+		}
+	}
+}
+
+// judgeInvitations checks that whoever was invited into a group was told so, once.
+// It is for groups that one can't join in another way, so that an invitation ends
+// with the user's joining, or with somebody's adding them, or is still open.
+func (c *checker) judgeInvitations(id string, conv *conversation) {
+	invites := false
+	for asked := range conv.asked {
+		invites = invites || asked.notice == NoticeInvited
+	}
+	if !invites {
+		return
+	}
+	joined, added, told := map[string]int{}, map[string]int{}, map[string]int{}
+	for _, r := range conv.records {
+		for _, user := range strings.Fields(r.users) {
+			switch r.notice {
+			case NoticeJoined:
+				joined[user]++
+			case NoticeAdded:
+				added[user]++
+			}
+		}
+	}
+	for _, other := range c.conversations {
+		for _, r := range other.records {
+			if r.notice == NoticeInvited && r.about == id {
+				told[r.users]++
+				c.report.Invitations++
+			}
+		}
+	}
+	users := maps.Clone(joined)
+	maps.Copy(users, told)
+	for _, user := range slices.Sorted(maps.Keys(users)) {
+		least := joined[user]
+		if n, most := told[user], least+added[user]+1; n < least || n > most {
+			c.violation(Undone, id, "%s was told of %d invitations, having joined %d times and been added %d times", user, n, least, added[user])
 		}
 	}
 }

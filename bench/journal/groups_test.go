@@ -218,3 +218,43 @@ func TestBrokenPromisesInGroup(t *testing.T) {
 		})
 	}
 }
+
+func TestInvitations(t *testing.T) {
+	const feed = "s:bob"
+	created := Entry{Op: OpReceive, Conversation: group, Seq: 1, ID: 1, TimeMs: 1, Kind: KindNotice, Notice: NoticeCreated, Actor: "alice", Users: "alice"}
+	joined := Entry{Op: OpReceive, Conversation: group, Seq: 2, ID: 2, TimeMs: 2, Kind: KindNotice, Notice: NoticeJoined, Actor: "bob", Users: "bob"}
+	told := func(clientID string, seq uint64) Entry {
+		return Entry{
+			Op: OpReceive, Conversation: feed, ClientID: clientID, Seq: seq, ID: 100 + seq, TimeMs: 1000,
+			Kind: KindNotice, Notice: NoticeInvited, Actor: "alice", Users: "bob", About: group,
+		}
+	}
+	open := Entry{Op: OpOpen, Conversation: group, History: HistoryJoin}
+	ask := func(notice, users string) Entry {
+		return Entry{Op: OpAsk, Conversation: group, Notice: notice, Users: users}
+	}
+	tests := []struct {
+		name string
+		bobs []Entry // of his feed
+		want []Kind
+	}{
+		{"told once", []Entry{told("f1", 1)}, nil},
+		{"and invited again since", []Entry{told("f1", 1), told("f2", 2)}, nil},
+		{"never told", nil, []Kind{Undone}},
+		{"told twice of one", []Entry{told("f1", 1), told("f1", 2)}, []Kind{Doubled}},
+		{"told more often than there can have been invitations", []Entry{told("f1", 1), told("f2", 2), told("f3", 3)}, []Kind{Undone}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			checkKinds(t, []*Journal{
+				{User: "alice", Device: "phone", Entries: []Entry{
+					open, ask(NoticeCreated, "alice"), ask(NoticeInvited, "bob"), created, joined,
+				}},
+				{User: "bob", Device: "phone", Entries: append([]Entry{open, ask(NoticeJoined, "bob"), joined}, test.bobs...)},
+			}, test.want)
+		})
+	}
+	t.Run("by nobody", func(t *testing.T) {
+		checkKinds(t, []*Journal{{User: "bob", Device: "phone", Entries: []Entry{told("f1", 1)}}}, []Kind{Phantom})
+	})
+}

@@ -53,8 +53,8 @@ const (
 	OpWire Op = "wire"
 	// OpAsk: the client asked for what Notice says, about Users.
 	OpAsk Op = "ask"
-	// OpDone: the server confirmed what was asked; Seq is that of the notice. An
-	// answer without one is not written down.
+	// OpDone: the server confirmed what was asked; Seq is that of the notice in the
+	// group. An answer without one is not written down.
 	OpDone Op = "done"
 )
 
@@ -72,7 +72,7 @@ const (
 	KindReact   MessageKind = "react"
 	KindUnreact MessageKind = "unreact"
 	// KindNotice is the server's: Notice says what happened to Users in a group,
-	// and Actor who did it.
+	// and Actor who did it. In a user's own feed, About is the group.
 	KindNotice MessageKind = "notice"
 )
 
@@ -87,6 +87,7 @@ const (
 	NoticeJoined  = "joined"
 	NoticeLeft    = "left"
 	NoticeRemoved = "removed"
+	NoticeInvited = "invited" // in the feed of who was
 )
 
 // What Entry.History may say of a group: what a new member sees of it.
@@ -123,6 +124,7 @@ type Entry struct {
 	Notice  string `json:"notice,omitempty"`
 	Actor   string `json:"actor,omitempty"`
 	Users   string `json:"users,omitempty"` // as by Users
+	About   string `json:"about,omitempty"`
 	History string `json:"history,omitempty"`
 }
 
