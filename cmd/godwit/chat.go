@@ -21,12 +21,41 @@ import (
 	"github.com/godwit-im/godwit/sdk-go"
 )
 
+// chatTarget is whom or what a chat is with, as the flags say.
+type chatTarget struct {
+	to        string
+	newGroup  string // its name, instead of to
+	with      []string
+	broadcast bool
+}
+
+// check returns the group that is to be made, nil if none is.
+func (c *chatTarget) check() (*godwit.NewGroup, error) {
+	switch {
+	case c.newGroup == "" && (c.broadcast || len(c.with) > 0):
+		return nil, usagef("--with and --broadcast are for a --new-group")
+	case c.newGroup == "":
+		return nil, checkTarget("--to", c.to)
+	case c.to != "":
+		return nil, usagef("--to and --new-group exclude each other")
+	}
+	for _, user := range c.with {
+		if err := protocol.CheckID("a user in --with", user); err != nil {
+			return nil, usagef("%s", protocol.AsError(err).Text)
+		}
+	}
+	group := &godwit.NewGroup{ClientID: strings.ToLower(rand.Text()[:10]), Name: c.newGroup, Users: c.with}
+	if c.broadcast {
+		group.Kind = godwit.GroupKindBroadcast
+	}
+	return group, nil
+}
+
 func newChat() *cobra.Command {
 	var (
-		f            clientFlags
-		to, dir      string
-		groupName    string
-		groupMembers []string
+		f      clientFlags
+		target chatTarget
+		dir    string
 	)
 	cmd := &cobra.Command{
 		Use:   "chat --user USER --to USER|GROUP",
@@ -51,28 +80,15 @@ plain lines and ends when all that it read is acknowledged.`,
   godwit chat --user bob --to g:alice:ab2cd3`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			var group *godwit.NewGroup
-			switch {
-			case groupName == "" && len(groupMembers) > 0:
-				return usagef("--with is for the members of a --new-group")
-			case groupName != "" && to != "":
-				return usagef("--to and --new-group exclude each other")
-			case groupName != "":
-				group = &godwit.NewGroup{ClientID: strings.ToLower(rand.Text()[:10]), Name: groupName, Users: groupMembers}
-				for _, user := range groupMembers {
-					if err := protocol.CheckID("a user in --with", user); err != nil {
-						return usagef("%s", protocol.AsError(err).Text)
-					}
-				}
-			default:
-				if err := checkTarget("--to", to); err != nil {
-					return err
-				}
+			group, err := target.check()
+			if err != nil {
+				return err
 			}
 			id, err := f.resolve()
 			if err != nil {
 				return err
 			}
+			to := target.to
 			if id.user == to {
 				return usagef("--user and --to are the same: a conversation has two users")
 			}
@@ -90,9 +106,10 @@ plain lines and ends when all that it read is acknowledged.`,
 	}
 	f.add(cmd)
 	fs := cmd.Flags()
-	fs.StringVar(&to, "to", "", "the `user` to chat with, or a group's id")
-	fs.StringVar(&groupName, "new-group", "", "make a group of this `name` and chat in it, instead of --to")
-	fs.StringSliceVar(&groupMembers, "with", nil, "the first members of the --new-group: `user,user`...")
+	fs.StringVar(&target.to, "to", "", "the `user` to chat with, or a group's id")
+	fs.StringVar(&target.newGroup, "new-group", "", "make a group of this `name` and chat in it, instead of --to")
+	fs.StringSliceVar(&target.with, "with", nil, "the first members of the --new-group: `user,user`...")
+	fs.BoolVar(&target.broadcast, "broadcast", false, "make the --new-group one for announcements: only its owner and admins write, and nobody else sees who follows")
 	fs.StringVar(&dir, "state", "", "`directory` for unsent messages and the device's id (default: $XDG_STATE_HOME/godwit)")
 	return cmd
 }
@@ -197,7 +214,7 @@ func runChat(ctx context.Context, f *clientFlags, id identity, t *talk, group *g
 		Device: state.device, Store: state, StartAtHead: true,
 		Handler: godwit.Handler{
 			OnMessage: t.onMessage, OnMessageChanged: t.onChanged, OnReceipt: t.onReceipt,
-			OnState: t.onState, OnGap: t.onGap, OnReset: t.onReset,
+			OnPresence: t.onPresence, OnState: t.onState, OnGap: t.onGap, OnReset: t.onReset,
 		},
 	})
 	if err != nil {

@@ -34,6 +34,11 @@ func (t *talk) onChanged(c godwit.MessageChange) {
 		}
 		if c.Conversation == t.conversation {
 			t.changed(c)
+			t.tell(c.Event.Seq)
+			if c.Type == godwit.ChangeDeleted || c.Type == godwit.ChangeCleared {
+				t.forgotten++
+				t.settled.Broadcast()
+			}
 		}
 	})
 }

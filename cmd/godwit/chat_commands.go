@@ -11,7 +11,7 @@ import (
 type command struct {
 	name string
 	// args is what it takes, as the help shows it: SEQ, USER and the like are one
-	// word, TEXT is the rest of the line, … is for one word or more, and what is
+	// word, TEXT is the rest of the line, ... is for one word or more, and what is
 	// in brackets may be left out.
 	args string
 	help string
@@ -28,9 +28,9 @@ type area struct {
 func areas() []area {
 	return []area{
 		{"messages", messageCommands},
-		{"the group", groupCommands},
+		{"group", groupCommands},
 		{"people", peopleCommands},
-		{"conversations", listCommands},
+		{"list", listCommands},
 		{"devices", deviceCommands},
 	}
 }
@@ -39,7 +39,7 @@ func areas() []area {
 func (t *talk) command(ctx context.Context, in input) error {
 	name, rest, _ := strings.Cut(in.text[1:], " ")
 	if name == "help" {
-		t.help()
+		t.help(strings.TrimSpace(rest))
 		return nil
 	}
 	for _, a := range areas() {
@@ -70,7 +70,7 @@ func arguments(form, line string) (args []string, ok bool) {
 			return args, optional
 		case what == "TEXT":
 			return append(args, line), true
-		case strings.HasSuffix(what, "…"):
+		case strings.HasSuffix(what, "..."):
 			return append(args, strings.Fields(line)...), true
 		}
 		word, rest, _ := strings.Cut(line, " ")
@@ -79,18 +79,36 @@ func arguments(form, line string) (args []string, ok bool) {
 	return args, line == ""
 }
 
-func (t *talk) help() {
+// help lists the commands by area, or says what those of one area, or one of
+// them, do.
+func (t *talk) help(about string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	about = strings.TrimPrefix(about, "/")
+	var told bool
 	for _, a := range areas() {
-		t.view.Note(a.name + ":")
+		names := a.name + ":"
 		for _, c := range a.commands {
-			t.view.Note(fmt.Sprintf("  %-26s %s", strings.TrimSpace("/"+c.name+" "+c.args), c.help))
+			names += " /" + c.name
+			if about == a.name || about == c.name {
+				told = true
+				t.view.Note(fmt.Sprintf("%s: %s", strings.TrimSpace("/"+c.name+" "+c.args), c.help))
+			}
+		}
+		if about == "" {
+			t.view.Note(names)
 		}
 	}
-	t.view.Note("/quit ends the chat. SEQ is the number shown with a message, or \"last\": your own")
-	t.view.Note("newest one in /edit, /recall and /readers, the newest of others elsewhere.")
-	t.view.Note("@USER in a group's message mentions a member, @all everybody, if you are an admin.")
+	switch {
+	case about == "":
+		t.view.Note("/help AREA or COMMAND says what they do, /quit ends the chat")
+	case !told:
+		t.view.Note("there is no area or command " + harmless(about))
+	case about == "messages":
+		t.view.Note(`SEQ is the number shown with a message or "last": your own newest one in /edit,`)
+		t.view.Note("/recall and /readers, anybody's in /delete, that of others in /reply, /react, /unreact")
+		t.view.Note("@USER in a message to a group mentions a member, and an admin's @all everybody")
+	}
 }
 
 // asking is a command that needs the server's answer.

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,13 +14,13 @@ import (
 
 var groupCommands = []command{
 	{"members", "", "who is in it", inGroup(func(ctx context.Context, t *talk, _ []string) error { return t.members(ctx) })},
-	{"add", "USER…", "make users members", changing("", func(t *talk, args []string) groupCall {
+	{"add", "USER...", "make users members", changing("", func(t *talk, args []string) groupCall {
 		return t.client.AddMembers(t.conversation, args...)
 	})},
-	{"invite", "USER…", "invite users", changing("invited", func(t *talk, args []string) groupCall {
+	{"invite", "USER...", "invite users", changing("invited", func(t *talk, args []string) groupCall {
 		return t.client.InviteMembers(t.conversation, args...)
 	})},
-	{"remove", "USER…", "remove members", changing("", func(t *talk, args []string) groupCall {
+	{"remove", "USER...", "remove members", changing("", func(t *talk, args []string) groupCall {
 		return t.client.RemoveMembers(t.conversation, args...)
 	})},
 	{"join", "[TEXT]", "join, accept an invitation, or ask to join, saying TEXT", changing("", func(t *talk, args []string) groupCall {
@@ -26,10 +28,10 @@ var groupCommands = []command{
 	})},
 	{"leave", "", "leave, or refuse an invitation", changing("", (*talk).leave)},
 	{"requests", "", "who asks to join", inGroup(func(ctx context.Context, t *talk, _ []string) error { return t.requests(ctx) })},
-	{"admit", "USER…", "let users in who asked", changing("", func(t *talk, args []string) groupCall {
+	{"admit", "USER...", "let users in who asked", changing("", func(t *talk, args []string) groupCall {
 		return t.client.AdmitMembers(t.conversation, args...)
 	})},
-	{"decline", "USER…", "do not", changing("declined", func(t *talk, args []string) groupCall {
+	{"decline", "USER...", "do not", changing("declined", func(t *talk, args []string) groupCall {
 		return t.client.DeclineMembers(t.conversation, args...)
 	})},
 	{"name", "TEXT", "name the group", changing("", func(t *talk, args []string) groupCall {
@@ -38,14 +40,22 @@ var groupCommands = []command{
 	{"notice", "TEXT", "set what everybody should read", changing("", func(t *talk, args []string) groupCall {
 		return t.client.ChangeGroup(t.conversation, godwit.GroupChange{Notice: &args[0]})
 	})},
-	{"policy", "invite|approval|open", "who may join", inGroup(func(ctx context.Context, t *talk, args []string) error {
-		policies := map[string]godwit.JoinPolicy{"invite": godwit.JoinByInvite, "approval": godwit.JoinByApproval, "open": godwit.JoinOpen}
-		policy, ok := policies[args[0]]
-		if !ok {
-			t.note("the policy is invite, approval or open")
-			return nil
-		}
-		return t.changeGroup(ctx, "", t.client.ChangeGroup(t.conversation, godwit.GroupChange{Join: &policy}))
+	{"policy", "invite|approval|open", "who may join", choosing(map[string]godwit.GroupChange{
+		"invite":   {Join: new(godwit.JoinByInvite)},
+		"approval": {Join: new(godwit.JoinByApproval)},
+		"open":     {Join: new(godwit.JoinOpen)},
+	})},
+	{"past", "join|all", "what new members see of it: from when they join, or all", choosing(map[string]godwit.GroupChange{
+		"join": {History: new(godwit.HistoryFromJoin)},
+		"all":  {History: new(godwit.HistoryAll)},
+	})},
+	{"writers", "admins|all", "who may write", choosing(map[string]godwit.GroupChange{
+		"admins": {Muted: new(true)},
+		"all":    {Muted: new(false)},
+	})},
+	{"inviters", "admins|all", "who may invite", choosing(map[string]godwit.GroupChange{
+		"admins": {MembersInvite: new(false)},
+		"all":    {MembersInvite: new(true)},
 	})},
 	{"role", "USER admin|member", "make a member an admin, or an admin a member", inGroup(func(ctx context.Context, t *talk, args []string) error {
 		role, ok := map[string]godwit.Role{"admin": godwit.RoleAdmin, "member": godwit.RoleMember}[args[1]]
@@ -91,6 +101,18 @@ func changing(done string, call func(t *talk, args []string) groupCall) func(con
 	})
 }
 
+// choosing is a command that changes the group in one of several ways.
+func choosing(changes map[string]godwit.GroupChange) func(context.Context, *talk, input, []string) error {
+	return inGroup(func(ctx context.Context, t *talk, args []string) error {
+		change, ok := changes[args[0]]
+		if !ok {
+			t.note("it is one of " + strings.Join(slices.Sorted(maps.Keys(changes)), ", "))
+			return nil
+		}
+		return t.changeGroup(ctx, "", t.client.ChangeGroup(t.conversation, change))
+	})
+}
+
 func (t *talk) changeGroup(ctx context.Context, done string, call groupCall) error {
 	result, err := answer(ctx, call)
 	switch {
@@ -100,6 +122,10 @@ func (t *talk) changeGroup(ctx context.Context, done string, call groupCall) err
 		t.note("you have asked to join; an admin has to let you in")
 	case result.Seq == 0:
 		t.note(firstOf(done, "done"))
+	default:
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.wait(ctx, func() bool { return t.told >= result.Seq }) // the notice tells
 	}
 	return nil
 }
@@ -163,8 +189,9 @@ func (t *talk) requests(ctx context.Context) error {
 }
 
 func (t *talk) silence(ctx context.Context, user, minutes string) error {
-	n, err := strconv.Atoi(minutes)
-	if err != nil || n < 0 || n > int(365*24*time.Hour/time.Minute) {
+	const year = 365 * 24 * 60
+	n, err := strconv.ParseUint(minutes, 10, 32)
+	if bad := err != nil || n > year; bad {
 		t.note("the minutes are a number, of a year at most")
 		return nil
 	}

@@ -33,14 +33,17 @@ var listCommands = []command{
 		change.MarkedUnread = new(true)
 		return "marked as unread"
 	})},
+	{"draft", "[TEXT]", "keep an unfinished message for your other devices, or none", asking(func(ctx context.Context, t *talk, args []string) error {
+		draft := strings.Join(args, " ")
+		return t.set(ctx, godwit.SettingsChange{Draft: &draft}, either(draft == "", "no draft is kept", "the draft is kept"))
+	})},
 	{"clear", "", "delete all of it so far for yourself, on all your devices", asking(func(ctx context.Context, t *talk, _ []string) error {
 		conversation, _ := t.client.Conversation(t.conversation)
-		if conversation.HeadSeq == 0 {
+		if conversation.MinSeq > conversation.HeadSeq {
 			t.note("there is nothing to clear")
 			return nil
 		}
-		_, err := answer(ctx, t.client.Clear(t.conversation, conversation.HeadSeq))
-		return err
+		return t.forget(ctx, func() *godwit.Call[struct{}] { return t.client.Clear(t.conversation, conversation.HeadSeq) })
 	})},
 }
 
@@ -71,12 +74,16 @@ func setting(change func(now godwit.Settings, change *godwit.SettingsChange) str
 		conversation, _ := t.client.Conversation(t.conversation)
 		var c godwit.SettingsChange
 		then := change(conversation.Settings, &c)
-		if _, err := answer(ctx, t.client.SetSettings(t.conversation, c)); err != nil {
-			return err
-		}
-		t.note("this conversation is " + then)
-		return nil
+		return t.set(ctx, c, "this conversation is "+then)
 	})
+}
+
+func (t *talk) set(ctx context.Context, change godwit.SettingsChange, done string) error {
+	if _, err := answer(ctx, t.client.SetSettings(t.conversation, change)); err != nil {
+		return err
+	}
+	t.note(done)
+	return nil
 }
 
 // list shows the conversations once they are known.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/godwit-im/godwit/sdk-go"
 )
@@ -32,18 +33,36 @@ var messageCommands = []command{
 	{"unreact", "SEQ KEY", "take it back", about((*talk).theirs, func(ctx context.Context, t *talk, in input, seq uint64, key string) error {
 		return t.event(ctx, in, func() (*godwit.Outgoing, error) { return t.client.Unreact(ctx, t.conversation, seq, key) })
 	})},
-	{"delete", "SEQ", "delete a message for yourself, on all your devices", about((*talk).theirs, func(ctx context.Context, t *talk, _ input, seq uint64, _ string) error {
+	{"reactors", "SEQ KEY", "who gave it", about((*talk).newest, func(ctx context.Context, t *talk, _ input, seq uint64, key string) error {
+		return t.ask(ctx, func(ctx context.Context) error { return t.reactors(ctx, seq, key) })
+	})},
+	{"delete", "SEQ", "delete a message for yourself, on all your devices", about((*talk).newest, func(ctx context.Context, t *talk, _ input, seq uint64, _ string) error {
+		if t.gone(seq) {
+			t.note("there is nothing left to delete")
+			return nil
+		}
 		return t.ask(ctx, func(ctx context.Context) error {
-			_, err := answer(ctx, t.client.Delete(t.conversation, seq))
-			return err
+			return t.forget(ctx, func() *godwit.Call[struct{}] { return t.client.Delete(t.conversation, seq) })
 		})
 	})},
 	{"readers", "SEQ", "who of the group has read a message", about((*talk).mine, func(ctx context.Context, t *talk, _ input, seq uint64, _ string) error {
 		return t.ask(ctx, func(ctx context.Context) error { return t.readers(ctx, seq) })
 	})},
+	{"expiring", "SECONDS TEXT", "write a message that is gone after a while", expiring},
 	{"history", "[NUMBER]", "show older messages", asking(func(ctx context.Context, t *talk, args []string) error {
 		return t.history(ctx, args)
 	})},
+}
+
+// expiring sends a message with a time to live.
+func expiring(ctx context.Context, t *talk, in input, args []string) error {
+	const year = 365 * 24 * 60 * 60
+	n, err := strconv.ParseUint(args[0], 10, 32)
+	if bad := err != nil || n == 0 || n > year; bad {
+		t.note("the seconds are a number, of a year at most")
+		return nil
+	}
+	return t.say(ctx, in, args[1], godwit.TTL(time.Duration(n)*time.Second))
 }
 
 // about is a command whose first argument is a seq. last is the message that
@@ -84,10 +103,43 @@ func (t *talk) theirs() uint64 {
 	return t.lastOther
 }
 
+// newest is the seq of anybody's newest message.
+func (t *talk) newest() uint64 { return max(t.mine(), t.theirs()) }
+
 // event sends an event, which does not come back as a message.
 func (t *talk) event(ctx context.Context, in input, send func() (*godwit.Outgoing, error)) error {
 	in.unshown = true
 	return t.send(ctx, in, send)
+}
+
+// gone reports whether a message on the screen is a tombstone.
+func (t *talk) gone(seq uint64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.messages[seq].State != godwit.MessageNormal
+}
+
+// forget waits for a deletion, and until it was told.
+func (t *talk) forget(ctx context.Context, call func() *godwit.Call[struct{}]) error {
+	t.mu.Lock()
+	before := t.forgotten
+	t.mu.Unlock()
+	if _, err := answer(ctx, call()); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.wait(ctx, func() bool { return t.forgotten > before })
+	return nil
+}
+
+func (t *talk) reactors(ctx context.Context, seq uint64, key string) error {
+	users, err := t.client.Reactors(ctx, t.conversation, seq, key)
+	if err != nil {
+		return err
+	}
+	t.note(fmt.Sprintf("#%d has %s from %s", seq, harmless(key), firstOf(strings.Join(users, ", "), "nobody")))
+	return nil
 }
 
 func (t *talk) readers(ctx context.Context, seq uint64) error {
@@ -95,7 +147,7 @@ func (t *talk) readers(ctx context.Context, seq uint64) error {
 	if err != nil {
 		return err
 	}
-	text := fmt.Sprintf("#%d was read by %d and delivered to %d of %d members", seq, r.Read, r.Delivered, r.Members)
+	text := fmt.Sprintf("#%d was read by %d and delivered to %d of %d others", seq, r.Read, r.Delivered, r.Members)
 	if len(r.Users) > 0 {
 		text += ": " + strings.Join(r.Users, ", ")
 	}

@@ -130,12 +130,13 @@ func (t *talk) mentions(text string) []godwit.SendOption {
 }
 
 // await notes what was sent. That a message was stored is known when it comes
-// back through onMessage; a refusal, and all there is to know of an event, is
-// waited for. t.mu must be held.
+// back through onMessage; of an event, which does not where it changed nothing,
+// when what is at its ack's seq was told. A refusal is waited for. t.mu must be
+// held.
 func (t *talk) await(ctx context.Context, out *godwit.Outgoing, in input) {
 	t.waiting[out.ClientID()] = in
 	go func() {
-		_, err := out.Sent(ctx)
+		ack, err := out.Sent(ctx)
 		var refused *godwit.SendError
 		switch isRefused := errors.As(err, &refused); {
 		case isRefused:
@@ -146,6 +147,7 @@ func (t *talk) await(ctx context.Context, out *godwit.Outgoing, in input) {
 		case err == nil && in.unshown:
 			t.mu.Lock()
 			defer t.mu.Unlock()
+			t.wait(ctx, func() bool { return t.told >= ack.Seq || out.Conversation() != t.conversation })
 			t.settle(out.ClientID())
 		}
 	}()

@@ -69,7 +69,11 @@ type talk struct {
 	// waiting are the own messages without an ack, by client id; those that an
 	// earlier chat left have no row.
 	waiting map[string]input
-	settled *sync.Cond // on mu: waiting has lost one
+	// told is the seq up to which messages and events were handed to the callbacks.
+	told uint64
+	// forgotten is how often the user's own deletions were told.
+	forgotten int
+	settled   *sync.Cond // on mu: waiting has lost one, or the like
 	// own are the messages of the user on the screen, by row: those that have not
 	// come as far as they can.
 	own map[int]entry
@@ -79,6 +83,7 @@ type talk struct {
 	lastOwn, lastOther uint64
 
 	read, delivered uint64 // the peer's cursors
+	online          bool   // the peer is
 	day             string // of the last message shown
 	offline         bool   // the user was told so
 	caughtUp        bool   // the client has been online
@@ -98,8 +103,8 @@ func newTalk(user, to string) *talk {
 
 // past is what the server says of the conversation when the chat begins.
 type past struct {
-	godwit.Conversation      // zero if there is none
-	online              bool // the peer is
+	godwit.Conversation // zero if there is none
+	peer                godwit.Presence
 	history             []godwit.Message
 }
 
@@ -108,11 +113,10 @@ func (t *talk) fetch(ctx context.Context, c *godwit.Client) (past, error) {
 	if err != nil {
 		return past{}, err
 	}
-	i := slices.IndexFunc(conversations, func(conv godwit.Conversation) bool { return conv.ID == t.conversation })
-	if i < 0 {
-		return past{}, nil
+	var p past
+	if i := slices.IndexFunc(conversations, func(conv godwit.Conversation) bool { return conv.ID == t.conversation }); i >= 0 {
+		p.Conversation = conversations[i]
 	}
-	p := past{Conversation: conversations[i]}
 	if p.HeadSeq > 0 {
 		if p.history, err = c.History(ctx, t.conversation, 0, screenful); err != nil {
 			return past{}, err
@@ -121,8 +125,10 @@ func (t *talk) fetch(ctx context.Context, c *godwit.Client) (past, error) {
 	if t.peer == "" {
 		return p, nil
 	}
-	online, err := c.Online(ctx, t.peer)
-	p.online = len(online) > 0
+	presences, err := answer(ctx, c.Subscribe([]string{t.peer}, false))
+	if len(presences) > 0 {
+		p.peer = presences[0]
+	}
 	return p, err
 }
 
@@ -134,8 +140,12 @@ func (t *talk) begin(ctx context.Context, c *godwit.Client, v view, p past) {
 	for _, out := range c.Outbox() {
 		t.await(ctx, out, input{row: noRow, unshown: true})
 	}
+	t.online = p.peer.Online()
 	t.view.Note(t.greeting(p) + "; /help lists the commands")
 	t.advance(p.PeerReadSeq, p.PeerDeliveredSeq)
+	if len(p.history) > 0 {
+		t.first = p.history[0].Seq
+	}
 	for _, m := range p.history {
 		t.show(m)
 	}
@@ -153,10 +163,8 @@ func (t *talk) greeting(p past) string {
 		return t.groupGreeting(p)
 	case p.HeadSeq == 0:
 		return "no messages with " + t.peer + " yet" + direct
-	case p.online:
-		return t.peer + " is online" + direct
 	}
-	return t.peer + " is not online" + direct
+	return presenceText(t.peer, p.peer) + direct
 }
 
 func (t *talk) groupGreeting(p past) string {
@@ -166,7 +174,7 @@ func (t *talk) groupGreeting(p past) string {
 		if p.Group == nil || p.Group.DissolvedSeq > 0 {
 			return group + " was dissolved"
 		}
-		return fmt.Sprintf("%s, members: %d, you are %s. ✓ sent @ mentions you", group, p.Group.Members, roleText(p.Membership.Role))
+		return fmt.Sprintf("%s, members: %d, your role: %s. ✓ sent @ mentions you", group, p.Group.Members, roleText(p.Membership.Role))
 	case godwit.StandingInvited:
 		return fmt.Sprintf("%s invites you to %s. /join accepts, /leave refuses", p.Membership.InvitedBy, group)
 	case godwit.StandingRequested:
@@ -211,6 +219,25 @@ func (t *talk) onMessage(m godwit.Message) {
 	})
 }
 
+func (t *talk) onPresence(p godwit.Presence) {
+	t.onScreen(func() {
+		if p.User == t.peer && p.Online() != t.online {
+			t.online = p.Online()
+			t.view.Note(presenceText(t.peer, p))
+		}
+	})
+}
+
+func presenceText(user string, p godwit.Presence) string {
+	switch {
+	case p.Online():
+		return user + " is online"
+	case p.LastSeen.IsZero():
+		return user + " is not online"
+	}
+	return user + " is not online, was last on " + p.LastSeen.Local().Format("2 January at 15:04")
+}
+
 func (t *talk) onReceipt(r godwit.Receipt) {
 	t.onScreen(func() {
 		if r.Conversation == t.conversation && r.User == t.peer {
@@ -239,7 +266,7 @@ func (t *talk) onState(s godwit.State) {
 func (t *talk) onGap(conversation string, from, to uint64) {
 	t.onScreen(func() {
 		if conversation == t.conversation {
-			t.view.Note(fmt.Sprintf("messages %d to %d are not kept any more", from, to))
+			t.view.Note(gapText(conversation, from, to))
 		}
 	})
 }
@@ -248,7 +275,7 @@ func (t *talk) onReset(conversation string) {
 	t.onScreen(func() {
 		if conversation == t.conversation {
 			t.first, t.last, t.read, t.delivered = 0, 0, 0, 0
-			t.lastOwn, t.lastOther = 0, 0
+			t.lastOwn, t.lastOther, t.told = 0, 0, 0
 			clear(t.own)
 			clear(t.messages)
 			t.view.Note("the server was restored to an older state; what it has follows")
@@ -259,6 +286,7 @@ func (t *talk) onReset(conversation string) {
 // show puts a message on the screen unless it is there, and marks it as read.
 // t.mu must be held.
 func (t *talk) show(m godwit.Message) {
+	t.tell(m.Seq)
 	if m.Seq <= t.last {
 		t.settle(m.ClientID)
 		return
@@ -266,11 +294,24 @@ func (t *talk) show(m godwit.Message) {
 	t.last = m.Seq
 	if t.first == 0 {
 		t.first = m.Seq
+		if t.peer != "" {
+			// With a conversation the peer may let the user see whether they are
+			// there. The answer comes to onPresence.
+			t.client.Subscribe([]string{t.peer}, false)
+		}
 	}
 	t.put(m)
 	if m.Sender != t.user {
 		// A failure means that the client is closed, which ends the chat.
 		_ = t.client.MarkRead(t.conversation, m.Seq)
+	}
+}
+
+// tell notes that what is at seq was told. t.mu must be held.
+func (t *talk) tell(seq uint64) {
+	if seq > t.told {
+		t.told = seq
+		t.settled.Broadcast()
 	}
 }
 

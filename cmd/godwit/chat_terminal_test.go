@@ -346,3 +346,21 @@ func TestTerminalConcurrentOutput(t *testing.T) {
 		t.Errorf("%d lines are marked, want %d", marked, n)
 	}
 }
+
+// A message of others shows the number by which commands name it, and whether
+// it mentions the user; a line that was typed can get a mark only.
+func TestTerminalNumbers(t *testing.T) {
+	ty := newTypist(t, 40, 10)
+	ty.typed("/reply 1 hello\r")
+	own := <-ty.lines
+	mention := at(markMention, "bob", "hi @alice")
+	mention.seq = 12
+	ty.view.Show(mention)
+	sent := at(markSent, "alice", "hello")
+	sent.seq = 13
+	ty.view.Mark(own.row, sent)
+	ty.screen.await(t, `
+✓  15:04 alice: /reply 1 hello
+@  15:04 #12 bob: hi @alice
+         alice:`[1:])
+}

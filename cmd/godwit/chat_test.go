@@ -42,9 +42,17 @@ type chatter struct {
 }
 
 func startChat(t *testing.T, data, state, user, to string, args ...string) *chatter {
+	return startChatter(t, data, state, user, append([]string{"--to", to}, args...))
+}
+
+func startGroup(t *testing.T, data, state, user, name, members string) *chatter {
+	return startChatter(t, data, state, user, []string{"--new-group", name, "--with", members})
+}
+
+func startChatter(t *testing.T, data, state, user string, args []string) *chatter {
 	in, keys := io.Pipe()
 	c := &chatter{t, &transcript{written: make(chan struct{}, 1)}, keys, make(chan int, 1)}
-	args = append([]string{"godwit", "chat", "--data", data, "--state", state, "--user", user, "--to", to}, args...)
+	args = append([]string{"godwit", "chat", "--data", data, "--state", state, "--user", user}, args...)
 	go func() { c.exit <- run(args, in, c.out, c.out) }()
 	return c
 }
@@ -190,4 +198,82 @@ func TestHarmless(t *testing.T) {
 			t.Errorf("%q became %q, want %q", text, got, want)
 		}
 	}
+}
+
+// A group of two at their terminals, one of whom has two devices.
+func TestChatGroupLive(t *testing.T) {
+	dir, state := t.TempDir(), t.TempDir()
+	addr, err := freeAddr(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := startChild(t.Context(), "godwit", dir, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.kill()
+
+	alice := startGroup(t, dir, state, "alice", "friends", "bob")
+	alice.sees(`-- alice made the group "friends"; in it are alice, bob`)
+	group := regexp.MustCompile(`g:alice:\w+`).FindString(alice.out.String())
+	bob := startChat(t, dir, state, "bob", group)
+	bob.sees(`-- the group "friends" \(` + group + `\), members: 2, your role: member\. .*`)
+
+	// Mentions are marked for those who are mentioned, and not for others.
+	alice.say("@bob, @carol and @all!")
+	alice.sees(`✓  \d\d:\d\d #2 alice: @bob, @carol and @all!`)
+	bob.sees(`@  \d\d:\d\d #2 alice: @bob, @carol and @all!`)
+	bob.say("@alice @all")
+	alice.sees(`@  \d\d:\d\d #3 bob: @alice @all`)
+	alice.say("no one")
+	bob.sees(`   \d\d:\d\d #4 alice: no one`)
+
+	// What happens to a message is told on both sides.
+	alice.say("/edit 4 @bob")
+	bob.sees(`-- alice edited #4: @bob`)
+	alice.sees(`-- alice edited #4: @bob`)
+	bob.say("/react last yes")
+	alice.sees(`-- bob gave #4 yes`)
+	bob.say("/react last yes") // which changes nothing, and must not be waited for
+	bob.say("/unreact last yes")
+	alice.sees(`-- bob took yes back from #4`)
+	alice.say("/recall 3")
+	bob.sees(`-- alice recalled #3`)
+	bob.say("/delete 2")
+	bob.sees(`-- you deleted #2 for yourself`)
+
+	// What is in other conversations is told in short.
+	carol := startChat(t, dir, state, "carol", "bob")
+	carol.sees(`-- no messages with bob yet\. .*`)
+	carol.say("psst")
+	bob.sees(`-- carol wrote to you in another conversation`)
+	carol.say("/contact add bob please")
+	bob.sees(`-- carol asks to be your contact, saying "please"`)
+	bob.say("/contact accept carol")
+	carol.sees(`-- bob is your contact now`)
+	bob.ends(exitOK)
+	carol.sees(`-- bob is not online, was last on .*`)
+	alice.say("@bob wake up")
+	alice.sees(`✓  \d\d:\d\d #\d+ alice: @bob wake up`)
+	alice.say("@carol is no member")
+	bob = startChat(t, dir, state, "bob", "carol")
+	carol.sees(`-- bob is online`)
+	bob.sees(`-- alice mentioned you in the group "friends" \(` + group + `\)`)
+	bob.sees(`-- alice wrote in the group "friends" \(` + group + `\)`)
+	bob.say("/list")
+	bob.sees(`-- "friends" \(` + group + `\) \[2 unread, mentions you in #\d+\] alice: @carol is no member`)
+
+	// One device ends another, which is told by whom.
+	phone := startChat(t, dir, state, "alice", group, "--device", "phone")
+	phone.sees(`-- the group "friends" .*`)
+	phone.say("/devices")
+	phone.sees(`-- phone \(\w+\) since .*, this one`)
+	alice.say("/end phone")
+	alice.sees(`-- ended`)
+	phone.sees(`godwit: .*, by device chat-\w+-1 \(\w+\)`)
+	phone.ends(exitFailed)
+
+	alice.ends(exitOK)
+	bob.ends(exitOK)
+	carol.ends(exitOK)
 }

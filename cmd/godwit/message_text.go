@@ -84,3 +84,11 @@ func changeText(c godwit.MessageChange, message *godwit.Message) string {
 	}
 	return fmt.Sprintf("#%d changed", c.Seq)
 }
+
+// gapText tells of messages that are not to be had.
+func gapText(conversation string, from, to uint64) string {
+	if isGroup(conversation) {
+		return fmt.Sprintf("messages %d to %d are from when you were not in the group, or not kept any more", from, to)
+	}
+	return fmt.Sprintf("messages %d to %d are not kept any more", from, to)
+}

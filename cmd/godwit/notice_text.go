@@ -33,9 +33,18 @@ func noticeText(n *godwit.Notice) string {
 	case godwit.NoticeMembersRemoved:
 		return fmt.Sprintf("%s %s removed by %s", users, was, who)
 	case godwit.NoticeRoleChanged:
-		return fmt.Sprintf("%s %s %s now, by %s", users, is, roleText(roleOf(n.Member)), who)
+		role := "a member"
+		switch isAdmin := n.Member != nil && n.Member.Role == godwit.RoleAdmin; {
+		case isAdmin && len(n.Users) > 1:
+			role = "admins"
+		case isAdmin:
+			role = "an admin"
+		case len(n.Users) > 1:
+			role = "members"
+		}
+		return fmt.Sprintf("%s made %s %s", who, users, role)
 	case godwit.NoticeOwnerChanged:
-		return fmt.Sprintf("%s is the owner now, by %s", users, who)
+		return fmt.Sprintf("%s made %s the owner", who, users)
 	case godwit.NoticeGroupChanged:
 		return who + " changed the group: " + groupText(n.Group)
 	case godwit.NoticeMembersMuted:
@@ -97,9 +106,15 @@ func groupText(g *godwit.Group) string {
 	if g == nil {
 		return "unknown"
 	}
-	text := "it is " + groupName(g, "") + ", joined " + joinTexts[g.Join]
+	text := "it is " + groupName(g, "") + ", " + joinTexts[g.Join]
 	if g.Muted {
 		text += ", only the owner and admins may write"
+	}
+	if g.History == godwit.HistoryAll {
+		text += ", all of it for new members to see"
+	}
+	if g.MembersInvite {
+		text += ", members may invite"
 	}
 	if g.Notice != "" {
 		text += ", its notice: " + harmless(g.Notice)
@@ -108,16 +123,9 @@ func groupText(g *godwit.Group) string {
 }
 
 var joinTexts = map[godwit.JoinPolicy]string{
-	godwit.JoinByInvite:   "by invitation",
-	godwit.JoinByApproval: "with an admin's consent",
-	godwit.JoinOpen:       "by anybody",
-}
-
-func roleOf(m *godwit.Member) godwit.Role {
-	if m == nil {
-		return godwit.RoleMember
-	}
-	return m.Role
+	godwit.JoinByInvite:   "for those invited",
+	godwit.JoinByApproval: "for those whom an admin lets in",
+	godwit.JoinOpen:       "open to all",
 }
 
 func roleText(r godwit.Role) string {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"syscall"
 	"testing"
@@ -30,6 +31,8 @@ func TestMain(m *testing.M) {
 //	visit ADDR FILE     have a visitor come to the desk on an address as soon as it
 //	                    is open, and put their token into a file and the visit's
 //	                    group into $VISIT
+//	capture VAR REGEXP  put what the first group of REGEXP matches in the output of
+//	                    the last command into $VAR
 //	term DIR            send SIGTERM to the server on a data directory
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -49,7 +52,7 @@ func TestScript(t *testing.T) {
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"ready": ready, "exits": exits, "visit": visit, "term": terminate,
+			"ready": ready, "exits": exits, "visit": visit, "capture": capture, "term": terminate,
 		},
 	})
 }
@@ -123,6 +126,19 @@ func visit(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("the desk on %s is not open after %v: %v", args[0], scriptLimit, err)
 		}
 	}
+}
+
+func capture(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: capture VAR REGEXP")
+	}
+	re, err := regexp.Compile(args[1])
+	ts.Check(err)
+	found := re.FindStringSubmatch(ts.ReadFile("stdout"))
+	if len(found) < 2 {
+		ts.Fatalf("nothing matches %s", args[1])
+	}
+	ts.Setenv(args[0], found[1])
 }
 
 func terminate(ts *testscript.TestScript, neg bool, args []string) {

@@ -103,7 +103,7 @@ func (t *tail) run(ctx context.Context, f *clientFlags) error {
 				}
 			},
 			OnGap: func(conversation string, from, to uint64) {
-				say(t.log, "%s: messages %d to %d are not kept any more\n", conversation, from, to)
+				say(t.log, "%s: %s\n", conversation, gapText(conversation, from, to))
 			},
 			OnReset: func(conversation string) {
 				say(t.log, "%s: the server was restored to an older state; beginning again\n", conversation)
