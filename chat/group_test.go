@@ -61,6 +61,12 @@ func (h *hall) must(user string, req *pb.GroupRequest) {
 	}
 }
 
+func (h *hall) send(user string, c Command) Result {
+	h.Helper()
+	c.Op, c.User, c.ClientID = OpSend, user, fmt.Sprintf("c%d", h.index)
+	return h.apply(c)
+}
+
 func (h *hall) membership(user string) *pb.Membership {
 	h.Helper()
 	row, _, err := h.tx.Member(user, h.id)
@@ -68,6 +74,22 @@ func (h *hall) membership(user string) *pb.Membership {
 		h.Fatal(err)
 	}
 	return ownMembership(row)
+}
+
+// change changes a row behind the rules' back.
+func (h *hall) change(user string, f func(*pb.Membership)) {
+	h.Helper()
+	row, _, err := h.tx.Member(user, h.id)
+	if err != nil {
+		h.Fatal(err)
+	}
+	m := ownMembership(row)
+	f(m)
+	row.Membership = m
+	h.index++
+	if err := h.tx.PutMember(h.index, user, h.id, row); err != nil {
+		h.Fatal(err)
+	}
 }
 
 func addUsers(users ...string) *pb.GroupRequest {

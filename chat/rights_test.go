@@ -1,283 +1,326 @@
 package chat
 
 import (
-	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"google.golang.org/protobuf/proto"
 
-	"github.com/godwit-im/godwit/msgstore"
 	"github.com/godwit-im/godwit/protocol"
 	"github.com/godwit-im/godwit/protocol/pb"
 )
 
-// court is a store on which commands about groups are tried.
-type court struct {
-	t     *testing.T
-	store *msgstore.Store
-	rules Rules
-	n     int
-}
+var verdictNames = map[verdict]string{no: "no", yes: "yes", unlessMuted: "unless muted", ifInviting: "if the group says so"}
 
-func newCourt(t *testing.T) *court {
-	return &court{t: t, store: openStore(t, storeOptions(vfs.NewMem())), rules: DefaultRules()}
-}
-
-func (c *court) try(cmd Command) Result {
-	c.t.Helper()
-	c.n++
-	cmd.Rules, cmd.TimeMs, cmd.MessageID = &c.rules, int64(1000*c.n), uint64(c.n)
-	if cmd.Op == OpSend {
-		cmd.ClientID = fmt.Sprint("c", c.n)
-	}
-	p := c.store.PartitionOf(cmd.Conversation)
-	tx := c.store.Begin()
-	r, _, err := Apply(tx, c.store.Applied(p)+1, &cmd, nil)
-	if err == nil {
-		tx.SetApplied(p, c.store.Applied(p)+1)
-		err = tx.Commit()
-	}
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return r
-}
-
-func (c *court) must(cmd Command) Result {
-	c.t.Helper()
-	r := c.try(cmd)
-	if r.Err != nil {
-		c.t.Fatalf("op %d of %s: %v", cmd.Op, cmd.User, r.Err)
-	}
-	return r
-}
-
-func groupCommand(user, group string, req *pb.GroupRequest) Command {
-	req.Conversation = group
-	return Command{Op: OpGroup, Conversation: group, User: user, Group: req}
-}
-
-func usersOf(users ...string) *pb.Users { return &pb.Users{Users: users} }
-
-// The roles, and those who have none.
-const (
-	aMember = iota
-	anAdmin
-	theOwner
-	aStranger
-	oneInvited
-	oneWhoAsked
-	oneWhoLeft
-	oneRemoved
-	everyKind
-)
-
-// found makes a group in which there is somebody of every kind, named by it, and
-// a second member. It returns the group and the seqs of a message of the second
-// member's and of the owner's.
-func (c *court) found(kind pb.GroupKind) (group string, theirs, owners uint64) {
-	c.n++
-	group = protocol.GroupID(person(theOwner), fmt.Sprint("group", c.n))
-	do := func(user string, req *pb.GroupRequest) {
-		c.t.Helper()
-		c.must(groupCommand(user, group, req))
-	}
-	owner := person(theOwner)
-	do(owner, &pb.GroupRequest{Action: &pb.GroupRequest_Create{Create: &pb.CreateGroup{
-		ClientId: fmt.Sprint("group", c.n), Kind: kind, Join: pb.JoinPolicy_JOIN_POLICY_APPROVAL,
-		Users: []string{person(aMember), person(anAdmin), person(oneWhoLeft), person(oneRemoved), "second"},
-	}}})
-	do(owner, &pb.GroupRequest{Action: &pb.GroupRequest_Role{Role: &pb.SetRole{Users: []string{person(anAdmin), "second"}, Role: pb.Role_ROLE_ADMIN}}})
-	text := func(user string) uint64 {
-		return c.must(Command{Op: OpSend, Conversation: group, User: user, Kind: pb.Kind_KIND_TEXT, Body: []byte("x")}).Seq
-	}
-	theirs, owners = text("second"), text(owner)
-	do(owner, &pb.GroupRequest{Action: &pb.GroupRequest_Role{Role: &pb.SetRole{Users: []string{"second"}, Role: pb.Role_ROLE_MEMBER}}})
-	do(person(oneWhoLeft), &pb.GroupRequest{Action: &pb.GroupRequest_Leave{}})
-	do(owner, &pb.GroupRequest{Action: &pb.GroupRequest_Remove{Remove: usersOf(person(oneRemoved))}})
-	do(person(oneWhoAsked), &pb.GroupRequest{Action: &pb.GroupRequest_Join{}})
-	do("asks-too", &pb.GroupRequest{Action: &pb.GroupRequest_Join{}})
-	do(owner, &pb.GroupRequest{Action: &pb.GroupRequest_Invite{Invite: usersOf(person(oneInvited))}})
-	return group, theirs, owners
-}
-
-func person(kind int) string {
-	return [...]string{"member", "admin", "owner", "stranger", "invited", "asked", "left", "removed"}[kind]
-}
-
-// attempt is what somebody does who wants to use a right.
-func attempt(r right, user, group string, theirs uint64) Command {
-	send := Command{Op: OpSend, Conversation: group, User: user, Kind: pb.Kind_KIND_TEXT, Body: []byte("y")}
-	switch r {
-	case rightPost:
-		return send
-	case rightMentionAll:
-		send.MentionAll = true
-		return send
-	case rightReact:
-		send.Kind, send.Target = pb.Kind_KIND_REACTION, theirs
-		return send
-	case rightRecallOthers:
-		send.Kind, send.Target, send.Body = pb.Kind_KIND_RECALL, theirs, nil
-		return send
-	}
-	req := &pb.GroupRequest{}
-	switch r {
-	case rightAdd:
-		req.Action = &pb.GroupRequest_Add{Add: usersOf("new")}
-	case rightInvite:
-		req.Action = &pb.GroupRequest_Invite{Invite: usersOf("new")}
-	case rightAdmit:
-		req.Action = &pb.GroupRequest_Admit{Admit: usersOf("asks-too")}
-	case rightRemove:
-		req.Action = &pb.GroupRequest_Remove{Remove: usersOf("second")}
-	case rightMute:
-		req.Action = &pb.GroupRequest_Mute{Mute: &pb.MuteMembers{Users: []string{"second"}, UntilMs: 1 << 40}}
-	case rightChange:
-		name := "new name"
-		req.Action = &pb.GroupRequest_Change{Change: &pb.ChangeGroup{Name: &name}}
-	case rightRole:
-		req.Action = &pb.GroupRequest_Role{Role: &pb.SetRole{Users: []string{"second"}, Role: pb.Role_ROLE_ADMIN}}
-	case rightTransfer:
-		req.Action = &pb.GroupRequest_Transfer{Transfer: "second"}
-	case rightDissolve:
-		req.Action = &pb.GroupRequest_Dissolve{}
-	case rightLeave:
-		req.Action = &pb.GroupRequest_Leave{}
-	case rightNick:
-		req.Action = &pb.GroupRequest_Nick{Nick: "nick"}
-	}
-	return groupCommand(user, group, req)
-}
-
-// TestRights tries every cell of the table, and everybody without a role at
-// every row.
-func TestRights(t *testing.T) {
-	c := newCourt(t)
-	for _, kind := range []pb.GroupKind{pb.GroupKind_GROUP_KIND_GROUP, pb.GroupKind_GROUP_KIND_BROADCAST} {
-		for i, grant := range rights {
-			if grant.right != right(i) {
-				t.Fatalf("row %d of the table is about right %d", i, grant.right)
-			}
-			if grant.right == rightList {
-				continue // a read
-			}
-			for who := range everyKind {
-				group, theirs, _ := c.found(kind)
-				verdicts := grant.group
-				if kind == pb.GroupKind_GROUP_KIND_BROADCAST {
-					verdicts = grant.broadcast
-				}
-				want := pb.Code_CODE_NOT_A_MEMBER
-				if who <= theOwner {
-					want = pb.Code_CODE_NOT_ALLOWED
-					if v := verdicts[who]; v == yes || v == unlessMuted {
-						want = 0
-					}
-				}
-				check := func(when string, want pb.Code) {
-					t.Helper()
-					r := c.try(attempt(grant.right, person(who), group, theirs))
-					got := pb.Code(0)
-					if r.Err != nil {
-						got = r.Err.Code
-					}
-					if got != want {
-						t.Errorf("%v: %s%s by %s: %v, want %v", kind, grant.name, when, person(who), got, want)
-					}
-				}
-				if who <= theOwner && verdicts[who] == unlessMuted && who != theOwner {
-					c.must(groupCommand(person(theOwner), group, &pb.GroupRequest{Action: &pb.GroupRequest_Mute{
-						Mute: &pb.MuteMembers{Users: []string{person(who)}, UntilMs: 1 << 40},
-					}}))
-					check(" while muted", pb.Code_CODE_MUTED)
-					c.must(groupCommand(person(theOwner), group, &pb.GroupRequest{Action: &pb.GroupRequest_Mute{
-						Mute: &pb.MuteMembers{Users: []string{person(who)}},
-					}}))
-				}
-				check("", want)
-				if who <= theOwner && verdicts[who] == ifInviting {
-					yes := true
-					c.must(groupCommand(person(theOwner), group, &pb.GroupRequest{Action: &pb.GroupRequest_Change{Change: &pb.ChangeGroup{MembersInvite: &yes}}}))
-					check(" where members invite", 0)
-				}
-			}
-		}
-	}
-}
-
-// Rights over others end at one's own role.
-func TestRightsOverOthers(t *testing.T) {
-	c := newCourt(t)
-	for _, test := range []struct {
-		who, whom int
-		want      pb.Code
-	}{
-		{anAdmin, aMember, 0},
-		{anAdmin, anAdmin, pb.Code_CODE_NOT_ALLOWED},
-		{anAdmin, theOwner, pb.Code_CODE_NOT_ALLOWED},
-		{theOwner, aMember, 0},
-		{theOwner, anAdmin, 0},
-		{theOwner, theOwner, pb.Code_CODE_NOT_ALLOWED},
-	} {
-		for name, req := range map[string]*pb.GroupRequest{
-			"remove": {Action: &pb.GroupRequest_Remove{Remove: usersOf(person(test.whom))}},
-			"mute":   {Action: &pb.GroupRequest_Mute{Mute: &pb.MuteMembers{Users: []string{person(test.whom)}, UntilMs: 1 << 40}}},
-		} {
-			group, _, _ := c.found(pb.GroupKind_GROUP_KIND_GROUP)
-			got := pb.Code(0)
-			if r := c.try(groupCommand(person(test.who), group, req)); r.Err != nil {
-				got = r.Err.Code
-			}
-			if got != test.want {
-				t.Errorf("%s of %s by %s: %v, want %v", name, person(test.whom), person(test.who), got, test.want)
-			}
-		}
-	}
-	group, _, owners := c.found(pb.GroupKind_GROUP_KIND_GROUP)
-	if r := c.try(attempt(rightRecallOthers, person(anAdmin), group, owners)); r.Err == nil || r.Err.Code != pb.Code_CODE_NOT_ALLOWED {
-		t.Errorf("an admin recalls what the owner wrote: %v", r.Err)
-	}
-}
-
-// MayList is the one right that is used without a command.
-func TestMayList(t *testing.T) {
-	for _, kind := range []pb.GroupKind{pb.GroupKind_GROUP_KIND_GROUP, pb.GroupKind_GROUP_KIND_BROADCAST} {
-		g := &pb.Group{Kind: kind}
-		for i, role := range []pb.Role{pb.Role_ROLE_MEMBER, pb.Role_ROLE_ADMIN, pb.Role_ROLE_OWNER} {
-			list, admit := rights[rightList].group[i], rights[rightAdmit].group[i]
-			if kind == pb.GroupKind_GROUP_KIND_BROADCAST {
-				list, admit = rights[rightList].broadcast[i], rights[rightAdmit].broadcast[i]
-			}
-			if MayList(g, role, false) != (list == yes) || MayList(g, role, true) != (admit == yes) {
-				t.Errorf("%v, %v: %v, %v", kind, role, MayList(g, role, false), MayList(g, role, true))
-			}
-		}
-		if MayList(g, pb.Role_ROLE_UNSPECIFIED, false) {
-			t.Error("somebody without a role may list members")
-		}
-	}
-}
-
-// docs/PROTOCOL.md has the same table.
-func TestRightsDocs(t *testing.T) {
-	cell := map[verdict]string{no: "no", yes: "yes", unlessMuted: "unless muted", ifInviting: "if the group says so"}
-	var table strings.Builder
-	table.WriteString("| | Member | Admin | Owner | In a broadcast: member | Admin | Owner |\n| --- | --- | --- | --- | --- | --- | --- |\n")
-	for _, g := range rights {
-		fmt.Fprintf(&table, "| %s |", g.name)
-		for _, v := range append(g.group[:], g.broadcast[:]...) {
-			fmt.Fprintf(&table, " %s |", cell[v])
-		}
-		table.WriteString("\n")
-	}
+// documentedRights is the table in docs/PROTOCOL.md: the name of a right, and
+// what a member, an admin and the owner may, in a group and in a broadcast.
+func documentedRights(t *testing.T) (table [][]string) {
+	t.Helper()
 	doc, err := os.ReadFile("../docs/PROTOCOL.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(string(doc), table.String()) {
-		t.Errorf("docs/PROTOCOL.md must contain:\n%s", table.String())
+	_, section, found := strings.Cut(string(doc), "\n### Who may do what\n")
+	if !found {
+		t.Fatal("no table of rights")
+	}
+	section, _, _ = strings.Cut(section, "\n#")
+	for line := range strings.Lines(section) {
+		if !strings.HasPrefix(line, "| ") {
+			continue
+		}
+		cells := strings.Split(strings.Trim(line, "| \n"), "|")
+		for i := range cells {
+			cells[i] = strings.TrimSpace(cells[i])
+		}
+		table = append(table, cells)
+	}
+	return table[2:] // without its head
+}
+
+// TestRightsAreDocumented compares the table that Apply goes by with the one that
+// people do.
+func TestRightsAreDocumented(t *testing.T) {
+	var want [][]string
+	for i, row := range rights {
+		if int(row.right) != i {
+			t.Errorf("the row %q is not at the place of its right", row.name)
+		}
+		cells := []string{row.name}
+		for _, v := range slices.Concat(row.group[:], row.broadcast[:]) {
+			cells = append(cells, verdictNames[v])
+		}
+		want = append(want, cells)
+	}
+	got := documentedRights(t)
+	for i := range max(len(got), len(want)) {
+		switch {
+		case i >= len(got):
+			t.Errorf("not documented: %v", want[i])
+		case i >= len(want):
+			t.Errorf("documented, and not there: %v", got[i])
+		case !slices.Equal(got[i], want[i]):
+			t.Errorf("documented is\n%v, and there is\n%v", got[i], want[i])
+		}
+	}
+}
+
+// cell is a hall with one who tries what a cell of the table is about. Beside
+// them and the owner there are two admins and a member, and one who asks to be
+// one.
+type cell struct {
+	*hall
+	actor string
+	own   uint64 // the seq of a message of theirs; 0 if they can't have written any
+}
+
+// The others in a cell's group.
+const (
+	otherAdmin  = "admin"
+	otherMember = "member"
+	asking      = "asking"
+	outsider    = "outsider"
+)
+
+// attempts are the commands that the rows of the table are about.
+var attempts = map[string][]func(c *cell) *protocol.Error{
+	"write, edit one's own messages": {
+		sends(func(*cell) Command { return Command{Kind: pb.Kind_KIND_TEXT, Body: []byte("x")} }),
+		sends(func(c *cell) Command {
+			return Command{Kind: pb.Kind_KIND_EDIT, Body: []byte("y"), Target: max(c.own, 1)}
+		}),
+	},
+	"mention everybody": {
+		sends(func(*cell) Command { return Command{Kind: pb.Kind_KIND_TEXT, MentionAll: true} }),
+	},
+	"react": {
+		sends(func(*cell) Command {
+			return Command{Kind: pb.Kind_KIND_REACTION, Body: []byte("+1"), Target: postedByAdmin}
+		}),
+	},
+	"recall others' messages, but the owner's": {
+		sends(func(*cell) Command { return Command{Kind: pb.Kind_KIND_RECALL, Target: postedByAdmin} }),
+	},
+	"add users":    {asks(addUsers(outsider))},
+	"invite users": {asks(inviteUsers(outsider))},
+	"admit, decline, see who asks": {
+		asks(admitUsers(asking)), asks(declineUsers(asking)), lists(true),
+	},
+	"remove members of a lower role": {asks(removeUsers(otherMember))},
+	"mute members of a lower role":   {asks(muteUsers(1<<40, otherMember))},
+	"change name, avatar, notice, attributes, policies, mute all": {
+		asks(changeGroup(&pb.ChangeGroup{Name: proto.String("new")})),
+		asks(changeGroup(&pb.ChangeGroup{Muted: proto.Bool(true)})),
+	},
+	"make admins and members of each other": {
+		asks(setRole(pb.Role_ROLE_ADMIN, otherMember)), asks(setRole(pb.Role_ROLE_MEMBER, otherAdmin)),
+	},
+	"give the group to another member": {
+		asks(&pb.GroupRequest{Action: &pb.GroupRequest_Transfer{Transfer: otherMember}}),
+	},
+	"dissolve the group": {asks(dissolveGroup)},
+	"leave":              {asks(leaveGroup)},
+	"have a nick":        {asks(&pb.GroupRequest{Action: &pb.GroupRequest_Nick{Nick: "N."}})},
+	"list the members":   {lists(false)},
+}
+
+// postedByAdmin is the seq of the other admin's message: it comes after the
+// notices of the creation and of the roles.
+const postedByAdmin = 3
+
+func sends(f func(c *cell) Command) func(*cell) *protocol.Error {
+	return func(c *cell) *protocol.Error { return c.send(c.actor, f(c)).Err }
+}
+
+func asks(req *pb.GroupRequest) func(*cell) *protocol.Error {
+	return func(c *cell) *protocol.Error { return c.group(c.actor, req).Err }
+}
+
+func lists(requests bool) func(*cell) *protocol.Error {
+	return func(c *cell) *protocol.Error {
+		g, _, err := c.tx.Group(c.id)
+		if err != nil {
+			c.Fatal(err)
+		}
+		m := c.membership(c.actor)
+		switch {
+		case m.Standing != pb.Standing_STANDING_ACTIVE: // nobody else gets as far
+			return errNotAMember
+		case !MayList(g, m.Role, requests):
+			return errNotAllowed
+		}
+		return nil
+	}
+}
+
+// circumstances are what some cells depend on.
+type circumstances struct {
+	name                             string
+	userMuted, groupMuted, inviteToo bool
+}
+
+var allCircumstances = []circumstances{
+	{name: "as it is"},
+	{name: "muted", userMuted: true},
+	{name: "all muted", groupMuted: true},
+	{name: "members invite", inviteToo: true},
+}
+
+// want is what a cell's words mean.
+func (c circumstances) want(t *testing.T, words string, role pb.Role) protocol.Code {
+	t.Helper()
+	switch words {
+	case "yes":
+		return 0
+	case "no":
+		return pb.Code_CODE_NOT_ALLOWED
+	case "if the group says so":
+		if c.inviteToo {
+			return 0
+		}
+		return pb.Code_CODE_NOT_ALLOWED
+	case "unless muted":
+		if c.userMuted || c.groupMuted && role == pb.Role_ROLE_MEMBER {
+			return pb.Code_CODE_MUTED
+		}
+		return 0
+	}
+	t.Fatalf("what does %q mean?", words)
+	return 0
+}
+
+// TestRights tries every cell of the documented table, under all circumstances,
+// and whether anybody else may do any of it.
+func TestRights(t *testing.T) {
+	store := openStore(t, storeOptions(vfs.NewMem()))
+	kinds := []pb.GroupKind{pb.GroupKind_GROUP_KIND_GROUP, pb.GroupKind_GROUP_KIND_BROADCAST}
+	// enter makes a group in which the actor stands, or is what role says.
+	enter := func(kind pb.GroupKind, role pb.Role, standing pb.Standing, in circumstances) *cell {
+		c := &cell{actor: "actor"}
+		c.hall = newHall(t, store, &pb.CreateGroup{
+			Kind: kind, Join: pb.JoinPolicy_JOIN_POLICY_APPROVAL, MembersInvite: in.inviteToo,
+			Users: []string{otherAdmin, "actor", otherMember},
+		})
+		admins := []string{otherAdmin}
+		if role == pb.Role_ROLE_ADMIN {
+			admins = append(admins, "actor")
+		}
+		c.must(hallOwner, setRole(pb.Role_ROLE_ADMIN, admins...))
+		if r := c.send(otherAdmin, Command{Kind: pb.Kind_KIND_TEXT, Body: []byte("x")}); r.Seq != postedByAdmin {
+			t.Fatalf("the admin's message: %+v", r)
+		}
+		c.must(asking, joinGroup)
+		if role == pb.Role_ROLE_OWNER {
+			c.must(hallOwner, &pb.GroupRequest{Action: &pb.GroupRequest_Transfer{Transfer: "actor"}})
+		}
+		if role == pb.Role_ROLE_UNSPECIFIED {
+			c.actor = "another"
+			c.stand(c.actor, standing)
+			return c
+		}
+		c.own = c.send(c.actor, Command{Kind: pb.Kind_KIND_TEXT, Body: []byte("x")}).Seq
+		if in.userMuted {
+			c.change(c.actor, func(m *pb.Membership) { m.MutedUntilMs = 1 << 40 })
+		}
+		if in.groupMuted {
+			owner := hallOwner
+			if role == pb.Role_ROLE_OWNER {
+				owner = c.actor
+			}
+			c.must(owner, changeGroup(&pb.ChangeGroup{Muted: proto.Bool(true)}))
+		}
+		return c
+	}
+	tried := map[string]bool{}
+	for _, row := range documentedRights(t) {
+		name := row[0]
+		if len(attempts[name]) == 0 {
+			t.Errorf("nothing tries %q", name)
+		}
+		tried[name] = true
+		for _, try := range attempts[name] {
+			for i, words := range row[1:] {
+				kind, role := kinds[i/3], pb.Role_ROLE_MEMBER+pb.Role(i%3)
+				for _, in := range allCircumstances {
+					want := in.want(t, words, role)
+					if name == "mention everybody" && (in.userMuted || in.groupMuted) {
+						continue // it is also writing
+					}
+					c := enter(kind, role, 0, in)
+					c.now += 1 << 30 // nothing of it is recent any more, but what was written is not edited late
+					c.rules.EditWindow = 0
+					if err := try(c); codeOf(Result{Err: err}) != want {
+						t.Errorf("%v, %q by %v, %s: %v, want %s", kind, name, role, in.name, err, want.Name())
+					}
+					c.tx.Discard()
+				}
+			}
+			for _, kind := range kinds {
+				for standing := range pb.Standing_name {
+					if pb.Standing(standing) == pb.Standing_STANDING_ACTIVE {
+						continue
+					}
+					c := enter(kind, 0, pb.Standing(standing), circumstances{inviteToo: true})
+					if err := try(c); codeOf(Result{Err: err}) != pb.Code_CODE_NOT_A_MEMBER {
+						t.Errorf("%v, %q by who is %v: %v", kind, name, pb.Standing(standing), err)
+					}
+					c.tx.Discard()
+				}
+			}
+		}
+	}
+	for name := range attempts {
+		if !tried[name] {
+			t.Errorf("%q is no row of the table", name)
+		}
+	}
+}
+
+// TestRightsOverOthers: what is done to members may be done to those of a lower
+// role only, and what they wrote is the owner's to recall, but not the owner's
+// anybody else's.
+func TestRightsOverOthers(t *testing.T) {
+	store := openStore(t, storeOptions(vfs.NewMem()))
+	const allowed, refused = protocol.Code(0), pb.Code_CODE_NOT_ALLOWED
+	for _, try := range []struct {
+		actor, target  string
+		remove, recall protocol.Code
+	}{
+		{"m1", "m2", refused, refused},
+		{"m1", "a1", refused, refused},
+		{"m1", hallOwner, refused, refused},
+		{"a1", "m1", allowed, allowed},
+		{"a1", "a2", refused, allowed},
+		{"a1", hallOwner, refused, refused},
+		{"a1", "a1", refused, allowed},
+		{hallOwner, "m1", allowed, allowed},
+		{hallOwner, "a1", allowed, allowed},
+		{hallOwner, hallOwner, refused, allowed},
+		{"m1", "m1", refused, pb.Code_CODE_TOO_LATE},
+	} {
+		for what, f := range map[string]func(h *hall, seq uint64) (Result, protocol.Code){
+			"remove": func(h *hall, _ uint64) (Result, protocol.Code) {
+				return h.group(try.actor, removeUsers(try.target)), try.remove
+			},
+			"mute": func(h *hall, _ uint64) (Result, protocol.Code) {
+				return h.group(try.actor, muteUsers(1<<40, try.target)), try.remove
+			},
+			"recall": func(h *hall, seq uint64) (Result, protocol.Code) {
+				return h.send(try.actor, Command{Kind: pb.Kind_KIND_RECALL, Target: seq}), try.recall
+			},
+		} {
+			h := newHall(t, store, &pb.CreateGroup{Users: []string{"m1", "m2", "a1", "a2"}})
+			h.must(hallOwner, setRole(pb.Role_ROLE_ADMIN, "a1", "a2"))
+			seq := h.send(try.target, Command{Kind: pb.Kind_KIND_TEXT, Body: []byte("x")}).Seq
+			h.now += 1 << 30
+			r, want := f(h, seq)
+			if codeOf(r) != want {
+				t.Errorf("%s by %s of %s: %v, want %s", what, try.actor, try.target, r.Err, want.Name())
+			}
+			h.tx.Discard()
+		}
 	}
 }
