@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/godwit-im/godwit/desk"
+	"github.com/godwit-im/godwit/protocol/pb"
 	godwit "github.com/godwit-im/godwit/sdk-go"
 	"github.com/godwit-im/godwit/server"
 )
@@ -96,6 +97,25 @@ func TestRestartHalfway(t *testing.T) {
 		t.Fatal(err)
 	}
 	us.served(made.Group.Conversation, "ann")
+}
+
+// There is one desk of a name: a second one takes over, and the first one ends.
+func TestSecondDesk(t *testing.T) {
+	p := newPlace(t, nil, "ann")
+	visitor, visit := p.visit()
+	first := p.desk
+	p.open()
+	select {
+	case <-first.Done():
+	case <-p.context().Done():
+		t.Fatal("there are two desks")
+	}
+	if err := first.Err(); godwit.CodeOf(err) != pb.Code_CODE_REPLACED {
+		t.Errorf("the first desk ended: %v", err)
+	}
+	first.Close()
+	p.agents["ann"].command(visit, `{"close":true}`)
+	visitor.is(visit, desk.AttrState, string(desk.Closed))
 }
 
 // A long talk is not read again by every desk that starts.
