@@ -165,7 +165,7 @@ func post(tx *msgstore.Tx, index uint64, cmd *Command, from *sender, effects []E
 		err = from.read(tx, index, cmd, &m)
 	}
 	if err == nil {
-		err = putMentions(tx, index, m.Conversation, m.Seq, m.Mentions, m.MentionAll)
+		err = putMentions(tx, index, m.Conversation, m.Seq, m.Sender, m.Mentions, m.MentionAll)
 	}
 	if err == nil && m.ExpiresMs != 0 {
 		err = tx.PutExpiry(index, m.Conversation, m.Seq, m.ExpiresMs)
@@ -227,8 +227,12 @@ func push(tx *msgstore.Tx, index uint64, m *pb.Message, from *sender, effects []
 	return Result{Seq: m.Seq, ID: m.Id, TimeMs: m.TimeMs}, effects, nil
 }
 
-// putMentions is tx.PutMentions, where anybody is mentioned.
-func putMentions(tx *msgstore.Tx, index uint64, conversation string, seq uint64, users []string, all bool) error {
+// putMentions is tx.PutMentions, where anybody else than the sender is
+// mentioned: nobody is to be called on by what they wrote themselves.
+func putMentions(tx *msgstore.Tx, index uint64, conversation string, seq uint64, sender string, users []string, all bool) error {
+	if slices.Contains(users, sender) {
+		users = slices.DeleteFunc(slices.Clone(users), func(user string) bool { return user == sender })
+	}
 	if len(users) == 0 && !all {
 		return nil
 	}

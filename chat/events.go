@@ -138,13 +138,13 @@ func edit(tx *msgstore.Tx, index uint64, target, m *pb.Message) error {
 	if err != nil {
 		return err
 	}
-	if err := putMentions(tx, index, target.Conversation, m.Seq, anew, allAnew); err != nil {
+	if err := putMentions(tx, index, target.Conversation, m.Seq, m.Sender, anew, allAnew); err != nil {
 		return err
 	}
 	if err := tx.DropMentions(index, target.Conversation, target.Seq, target.Mentions, target.MentionAll); err != nil {
 		return err
 	}
-	if err := putMentions(tx, index, target.Conversation, target.Seq, m.Mentions, m.MentionAll); err != nil {
+	if err := putMentions(tx, index, target.Conversation, target.Seq, m.Sender, m.Mentions, m.MentionAll); err != nil {
 		return err
 	}
 	if target.EditedSeq != 0 {
