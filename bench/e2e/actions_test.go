@@ -48,12 +48,12 @@ func (r *run) send(t *rapid.T, d *device, c *conversation, draft godwit.Draft) {
 }
 
 // content draws what any message may have.
-func (r *run) content(t *rapid.T, d *device, c *conversation, draft godwit.Draft) godwit.Draft {
+func (r *run) content(t *rapid.T, c *conversation, draft godwit.Draft) godwit.Draft {
 	switch rapid.IntRange(0, 8).Draw(t, "with") {
 	case 1:
 		draft.Reply = c.seq(t)
 	case 2:
-		draft.Mentions = r.mentioned(t, d)
+		draft.Mentions = r.others(t)
 	case 3:
 		draft.MentionAll = true
 	case 4:
@@ -66,14 +66,14 @@ func (r *run) content(t *rapid.T, d *device, c *conversation, draft godwit.Draft
 	return draft
 }
 
-func (r *run) mentioned(t *rapid.T, d *device) []string {
-	return []string{rapid.SampledFrom(without(r.w.users, []string{d.user})).Draw(t, "mentioned")}
+func (r *run) mentioned(t *rapid.T) []string {
+	return []string{rapid.SampledFrom(r.w.users).Draw(t, "mentioned")}
 }
 
 func (r *run) sendText(t *rapid.T) {
 	d := r.some(t)
 	c := r.conversation(t, d.user)
-	draft := r.content(t, d, c, godwit.Draft{Kind: godwit.KindText, Body: r.body()})
+	draft := r.content(t, c, godwit.Draft{Kind: godwit.KindText, Body: r.body()})
 	r.say(d, "send %s to %s, %s", draft.Body, c.id, messageLine(godwit.Message{
 		Kind: draft.Kind, Body: draft.Body, Reply: draft.Reply, Mentions: draft.Mentions, MentionAll: draft.MentionAll, Flags: draft.Flags,
 	}))
@@ -87,7 +87,7 @@ func (r *run) sendOther(t *rapid.T) {
 	if rapid.Bool().Draw(t, "media") {
 		draft = godwit.Draft{Kind: godwit.KindMedia, Body: media(r.body())}
 	}
-	draft = r.content(t, d, c, draft)
+	draft = r.content(t, c, draft)
 	r.say(d, "send %v to %s", draft.Kind, c.id)
 	r.send(t, d, c, draft)
 }
@@ -114,7 +114,7 @@ func (r *run) edit(t *rapid.T) {
 		}
 	}
 	if rapid.IntRange(0, 3).Draw(t, "mention") == 3 {
-		draft.Mentions = r.mentioned(t, d)
+		draft.Mentions = r.mentioned(t)
 		for _, other := range r.devices { // whether they have read what it was matters
 			if other.client != nil && other.user == draft.Mentions[0] {
 				r.owed(t, other, c)
@@ -177,8 +177,11 @@ func (r *run) historyPolicy(t *rapid.T) godwit.HistoryPolicy {
 }
 
 func (r *run) group(t *rapid.T, name string) {
+	if r.groups == 0 {
+		t.SkipNow()
+	}
 	d := r.some(t)
-	c := r.aGroup(t)
+	c := r.aGroup(t, d.user)
 	a := groupAction{name: name}
 	var call *godwit.Call[godwit.GroupResult]
 	switch name {

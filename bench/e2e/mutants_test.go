@@ -81,7 +81,7 @@ func inStates(change func(s *pb.ConversationState)) func(proto.Message, bool) bo
 	}
 }
 
-// without is a mutant that loses what is pushed, where lost says so.
+// losing is a mutant that loses what is pushed, where lost says so.
 func losing(lost func(m proto.Message) bool) func(proto.Message, bool) bool {
 	return func(m proto.Message, pushed bool) bool { return !pushed || !lost(m) }
 }
@@ -144,12 +144,12 @@ var mutants = map[string]struct {
 		}
 		return true
 	}},
-	"a blocked user is told":       {config: func(c *inprocess.Config) { c.Chat.Rules.TellBlocked = true }},
-	"only contacts write":          {config: func(c *inprocess.Config) { c.Chat.Rules.ContactsOnly = true }},
-	"users must be asked":          {config: func(c *inprocess.Config) { c.Chat.Rules.AskFirst = true }},
-	"a group of more than two":     {config: func(c *inprocess.Config) { c.Chat.Rules.MaxMembers = 2 }},
-	"one message only is deleted":  {config: func(c *inprocess.Config) { c.Chat.Rules.MaxDeleted = 1 }},
-	"one kind of reaction at most": {config: func(c *inprocess.Config) { c.Chat.Rules.MaxReactions = 1 }},
+	"a blocked user is told":   {config: func(c *inprocess.Config) { c.Chat.Rules.TellBlocked = true }},
+	"only contacts write":      {config: func(c *inprocess.Config) { c.Chat.Rules.ContactsOnly = true }},
+	"users must be asked":      {config: func(c *inprocess.Config) { c.Chat.Rules.AskFirst = true }},
+	"a group of more than two": {config: func(c *inprocess.Config) { c.Chat.Rules.MaxMembers = 2 }},
+	"nobody may delete":        {config: func(c *inprocess.Config) { c.Chat.Rules.MaxDeleted = 0 }},
+	"nobody may react":         {config: func(c *inprocess.Config) { c.Chat.Rules.MaxReactions = 0 }},
 }
 
 // TestTheModelCatches runs the sequences of TestEveryDeviceSeesTheSame with

@@ -27,8 +27,12 @@ import (
 var sequences = flag.Int("sequences", 160, "how many random sequences of commands TestEveryDeviceSeesTheSame runs; -rapid.steps is their length")
 
 // stillness is how long nothing must have happened on a device before what it
-// shows is taken for its last word.
-const stillness = 2 * time.Second
+// shows is taken for its last word: in a search for bugs, where a machine that
+// was busy must not be one, and where there is one for certain.
+const (
+	stillness       = 3 * time.Second
+	mutantStillness = time.Second
+)
 
 // lanes is how many sequences run at a time, on the same server.
 const lanes = 8
@@ -160,6 +164,9 @@ func play(t *rapid.T, s *memoryServer, lane int, wrap func(net.Conn) net.Conn) {
 			}
 		}
 	}
+	if rapid.Bool().Draw(t, "group") {
+		r.create(t)
+	}
 	t.Repeat(r.actions())
 	r.settle(t)
 }
@@ -234,6 +241,10 @@ func (r *run) settle(t *rapid.T) {
 
 // agrees waits until a device shows what the model says.
 func (r *run) agrees(t *rapid.T, d *device, live bool) {
+	stillness := stillness
+	if r.server.mutant {
+		stillness = mutantStillness
+	}
 	still := time.NewTimer(stillness)
 	defer still.Stop()
 	for {
@@ -305,7 +316,7 @@ func (r *run) pick(t *rapid.T, online bool) *device {
 	return r.devices[rapid.SampledFrom(some).Draw(t, "device")]
 }
 
-// conversation draws one of a user's, or a group that may not be theirs.
+// conversation draws one, mostly one in which the user finds something.
 func (r *run) conversation(t *rapid.T, user string) *conversation {
 	all := r.w.groups()
 	for _, peer := range r.w.users {
@@ -313,19 +324,31 @@ func (r *run) conversation(t *rapid.T, user string) *conversation {
 			all = append(all, r.w.direct(user, peer).id)
 		}
 	}
-	return r.w.conversations[rapid.SampledFrom(all).Draw(t, "conversation")]
+	return r.draw(t, all, func(c *conversation) bool { return c.head() > 0 && c.mine(user) != nil })
 }
 
-func (r *run) aGroup(t *rapid.T) *conversation {
-	ids := r.w.groups()
-	if len(ids) == 0 {
-		t.SkipNow()
+// aGroup draws one, mostly one that the user is in.
+func (r *run) aGroup(t *rapid.T, user string) *conversation {
+	return r.draw(t, r.w.groups(), func(c *conversation) bool { return c.active(user) != nil })
+}
+
+func (r *run) draw(t *rapid.T, ids []string, better func(c *conversation) bool) *conversation {
+	if rapid.IntRange(0, 3).Draw(t, "better") > 0 {
+		good := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !better(r.w.conversations[id]) })
+		if len(good) > 0 {
+			ids = good
+		}
 	}
-	return r.w.conversations[rapid.SampledFrom(ids).Draw(t, "group")]
+	return r.w.conversations[rapid.SampledFrom(ids).Draw(t, "conversation")]
 }
 
-// seq draws one of the conversation's, or the one after its head.
-func (c *conversation) seq(t *rapid.T) uint64 { return rapid.Uint64Range(1, c.head()+1).Draw(t, "seq") }
+// seq draws one of the conversation's or, at times, the one after its head.
+func (c *conversation) seq(t *rapid.T) uint64 {
+	if c.head() == 0 || rapid.IntRange(0, 9).Draw(t, "past the head") == 9 {
+		return c.head() + 1
+	}
+	return rapid.Uint64Range(1, c.head()).Draw(t, "seq")
+}
 
 func (r *run) others(t *rapid.T) []string {
 	return rapid.SliceOfNDistinct(rapid.SampledFrom(r.w.users), 1, 2, rapid.ID[string]).Draw(t, "users")
