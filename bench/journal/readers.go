@@ -129,7 +129,7 @@ func (c *checker) judgeReader(id string, conv *conversation, seqs []uint64, r *r
 
 // judgeState checks what a message is in the end to a reader who has been handed
 // it and may still read it. Who is no member any more is not told of what becomes
-// of it later.
+// of it later; but a device that reads it late is shown it as it is by then.
 func (c *checker) judgeState(id string, conv *conversation, r *reader, handed Entry, may span) {
 	states, got := conv.states[handed.Seq], r.messages[handed.Seq]
 	var want *state // that which the reader should see
