@@ -71,6 +71,9 @@ func (w *writer) write(ctx context.Context, acks *sync.WaitGroup) {
 			d := w.draft()
 			// With ctx a message could be accepted without a word about it.
 			o, err := w.sdk.Send(context.WithoutCancel(ctx), w.conversation, d)
+			if errors.Is(err, godwit.ErrClosed) {
+				return // by itself, about which live has the word
+			}
 			if err != nil {
 				w.fleet.fail(fmt.Errorf("send: %w", err))
 				return
