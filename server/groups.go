@@ -18,7 +18,7 @@ func (g *gateway) onGroup(s *session.Session, f protocol.Frame, now time.Time) e
 	if err := chat.CheckGroup(s.User, &req); err != nil {
 		return err
 	}
-	if err := g.invites.take(s.User, len(asked(&req)), now); err != nil {
+	if err := g.invites.take(s.User, len(asked(s.User, &req)), now); err != nil {
 		return err
 	}
 	cmd := chat.Command{Op: chat.OpGroup, Conversation: req.Conversation, User: s.User, Group: &req}
@@ -28,8 +28,9 @@ func (g *gateway) onGroup(s *session.Session, f protocol.Frame, now time.Time) e
 	return g.submit(s, f, now, cmd)
 }
 
-// asked returns the users whom req adds or invites.
-func asked(req *pb.GroupRequest) []string {
+// asked returns the users whom a request of user's adds, invites, or brings to the
+// doors of others.
+func asked(user string, req *pb.GroupRequest) []string {
 	switch action := req.Action.(type) {
 	case *pb.GroupRequest_Create:
 		return action.Create.GetUsers()
@@ -37,6 +38,9 @@ func asked(req *pb.GroupRequest) []string {
 		return action.Add.GetUsers()
 	case *pb.GroupRequest_Invite:
 		return action.Invite.GetUsers()
+	case *pb.GroupRequest_Join:
+		// It may ask the owner and every admin, again after each refuse.
+		return []string{user}
 	}
 	return nil
 }

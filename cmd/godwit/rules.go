@@ -24,7 +24,7 @@ func ruleFields(c *server.Config) []knob.Field {
 		{Name: "subscriptions", Value: knob.Int(&r.MaxSubscriptions), Doc: "users whose presence a session is told, contacts included [TOO_MANY_SUBSCRIPTIONS]"},
 		{Name: "receipt-members", Value: knob.Int(&r.ReceiptMembers), Doc: "members of a group in which others see who has read what [GROUP_TOO_LARGE]"},
 		{Name: "signal-members", Value: knob.Int(&r.SignalMembers), Doc: "members of a group that signals can be sent to [GROUP_TOO_LARGE]"},
-		{Name: "invites-per-minute", Value: knob.Int(&r.InvitesPerMinute), Doc: "users that one adds or invites to groups, or asks to be a contact, in a minute [RATE_LIMITED]"},
+		{Name: "invites-per-minute", Value: knob.Int(&r.InvitesPerMinute), Doc: "users that one adds or invites to groups or asks to be a contact, and groups that one joins or asks to join, in a minute [RATE_LIMITED]"},
 		{Name: "devices", Value: knob.Int(&c.Session.MaxDevices), Doc: "devices that a user has connected at a time [TOO_MANY_DEVICES]"},
 		{Name: "login", Value: knob.Choice(&c.Session.LoginPolicy,
 			knob.Option[session.LoginPolicy]{Name: "all", Value: session.LoginAll},
