@@ -275,7 +275,7 @@ func (c *Client) Refresh(conversation string) *Call[Conversation] {
 		return failed[Conversation](c, fmt.Errorf("godwit: refresh: %w", err))
 	}
 	learn := func(a *account, answer proto.Message) {
-		a.learn(a.box(conversation), answer.(*pb.Informed).State, false)
+		a.learn(a.box(conversation), answer.(*pb.Informed).State)
 	}
 	return start(c, protocol.TypeInfo, &pb.Info{Conversation: conversation}, learn, func(proto.Message) Conversation {
 		conv, _ := c.Conversation(conversation)

@@ -49,7 +49,7 @@ func (s *session) informed(r request, m *pb.Informed) error {
 	if m.State == nil || m.State.Conversation != b.id {
 		return protocolError("INFORMED of another conversation")
 	}
-	a.learn(b, m.State, false)
+	a.learn(b, m.State)
 	s.wantPull(b)
 	if b.view.infoWanted || b.sessionPart.statedAt >= r.id {
 		a.wantInfo(b)

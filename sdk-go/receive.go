@@ -80,7 +80,7 @@ func (s *session) pushed(m proto.Message, now time.Time) error {
 		if a.inDoubt(b) {
 			return nil // SYNC has it, too
 		}
-		a.learn(b, m.State, true)
+		a.learn(b, m.State)
 		a.stated(b)
 		s.wantPull(b)
 	case *pb.Presence:

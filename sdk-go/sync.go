@@ -86,7 +86,7 @@ func (s *session) conversation(cs *pb.ConversationState, request uint32) {
 	if a.inDoubt(b) && cs.HeadSeq < b.next-1 {
 		a.reset(b, max(b.head, cs.HeadSeq), cs.MinSeq)
 	}
-	a.learn(b, cs, false) // its head goes into the store along with the cursor
+	a.learn(b, cs) // its head goes into the store along with the cursor
 	if b.sessionPart.statedAt >= request {
 		a.wantInfo(b)
 	}

@@ -186,7 +186,7 @@ func (a *account) nextMention(b *box, seq uint64) {
 
 // learnUnread takes the server's count, of a time when the head was at
 // cs.HeadSeq. Messages may have been seen since.
-func (a *account) learnUnread(b *box, cs *pb.ConversationState, pushed bool) {
+func (a *account) learnUnread(b *box, cs *pb.ConversationState) {
 	v := &b.view
 	a.raiseOwn(b, cs.ReadSeq, cs.DeliveredSeq)
 	v.recent.read(b.isRead())
@@ -197,14 +197,9 @@ func (a *account) learnUnread(b *box, cs *pb.ConversationState, pushed bool) {
 	case read > cs.ReadSeq:
 		b.unread, v.mention = v.recent.past(read), v.recent.mention(read)
 	default:
-		b.unread = cs.Unread + v.recent.past(cs.HeadSeq)
-		switch {
-		case !pushed && cs.MentionSeq == 0:
+		b.unread, v.mention = cs.Unread+v.recent.past(cs.HeadSeq), cs.MentionSeq
+		if v.mention == 0 {
 			v.mention = v.recent.mention(cs.HeadSeq)
-		case !pushed:
-			v.mention = cs.MentionSeq
-		case v.mention <= read:
-			v.mention = v.recent.mention(read)
 		}
 	}
 	v.unreadAt = cs.HeadSeq

@@ -73,8 +73,8 @@ func (v *view) skipTo(seq uint64) {
 }
 
 // learn takes what the server says of a conversation, in a SYNC, a STATE or
-// an INFO. A STATE, which is pushed, does not say what the first mention is.
-func (a *account) learn(b *box, cs *pb.ConversationState, pushed bool) {
+// an INFO.
+func (a *account) learn(b *box, cs *pb.ConversationState) {
 	v := &b.view
 	old := v.membership
 	v.membership, v.first = cs.Membership, cs.MinSeq
@@ -104,7 +104,7 @@ func (a *account) learn(b *box, cs *pb.ConversationState, pushed bool) {
 		v.preview = nil
 	}
 	a.raisePeer(b, cs.PeerReadSeq, cs.PeerDeliveredSeq)
-	a.learnUnread(b, cs, pushed)
+	a.learnUnread(b, cs)
 	v.newContact = v.newContact || !sameContact(old, v.membership)
 	a.changed(b)
 }

@@ -212,7 +212,7 @@ func (s *Server) touchMember(c *conversation, user string, origin *conn) {
 // pushState pushes STATE with the deletions since a stamp.
 func (s *Server) pushState(c *conversation, user string, since uint64, origin *conn) {
 	state := c.state(user, since)
-	state.Last, state.MentionSeq = nil, 0
+	state.Last = nil
 	if c.reads(user) {
 		state.Group = c.group
 	}

@@ -1,0 +1,30 @@
+package godwit
+
+import (
+	"testing"
+	"time"
+
+	"github.com/godwit-im/godwit/protocol"
+	"github.com/godwit-im/godwit/protocol/pb"
+)
+
+// TestAStateBeforeItsMessages counts messages, one of which mentions the user,
+// and then brings them.
+func TestAStateBeforeItsMessages(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	a, s := newTestSession(&Snapshot{}, 1, now)
+	s.receiveSync(t, now)
+	b := a.box("d:alice:bob")
+	state := &pb.ConversationState{Conversation: b.id, HeadSeq: 2, MinSeq: 1, Unread: 2, MentionSeq: 2}
+	if err := s.receive(protocol.TypeState, 0, &pb.State{State: state}, now); err != nil {
+		t.Fatal(err)
+	}
+	for seq, mentions := range [][]string{nil, {a.user}} {
+		a.offer(b, fromWire(&pb.Message{
+			Conversation: b.id, Seq: uint64(seq + 1), Sender: "bob", Kind: KindText, Mentions: mentions, Count: uint64(seq + 1),
+		}), viaPush, now)
+	}
+	if got := b.conversation(); got.Unread != 2 || got.MentionSeq != 2 {
+		t.Errorf("unread %d, mention %d, want 2 and 2", got.Unread, got.MentionSeq)
+	}
+}
