@@ -274,7 +274,7 @@ func (w *world) differsInList(d *device, live bool) string {
 			}
 		}
 		for id, c := range w.conversations {
-			if c.has(d.user) && c.listed(d.user) && c.rows[d.user].settings.Archived == archived && !(live && c.unpushed()) {
+			if c.has(d.user) && c.listed(d.user) && c.rows[d.user].settings.Archived == archived && (!live || !c.unpushed()) {
 				want = append(want, id)
 			}
 		}
