@@ -162,7 +162,7 @@ func (a *account) readUpTo(b *box, old uint64) {
 	switch {
 	case read >= max(v.applied, v.unreadAt):
 		b.unread = 0
-	case v.recent.after <= old:
+	case v.recent.after <= old && v.applied >= min(read, v.unreadAt): // all that was counted is there
 		b.unread -= min(b.unread, counted)
 	case !b.owesMark(): // else the answer to MARK tells
 		a.wantInfo(b)

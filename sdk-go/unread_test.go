@@ -28,3 +28,21 @@ func TestAStateBeforeItsMessages(t *testing.T) {
 		t.Errorf("unread %d, mention %d, want 2 and 2", got.Unread, got.MentionSeq)
 	}
 }
+
+// TestReadBeforeItArrives reads what the server has counted and what has not
+// arrived here: how many of the messages that were read count is not known.
+func TestReadBeforeItArrives(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	a, s := newTestSession(&Snapshot{}, 1, now)
+	s.receiveSync(t, now)
+	b := a.box("d:alice:bob")
+	state := &pb.ConversationState{Conversation: b.id, HeadSeq: 2, MinSeq: 1, Unread: 1}
+	if err := s.receive(protocol.TypeState, 0, &pb.State{State: state}, now); err != nil {
+		t.Fatal(err)
+	}
+	a.raiseOwn(b, 1, 1)
+	a.readUpTo(b, 0)
+	if !b.view.infoWanted {
+		t.Errorf("unread %d, and the server is not asked", b.unread)
+	}
+}
