@@ -20,7 +20,7 @@ import (
 // Without a rate that is a closed loop: the senders write a burst, and the next
 // one when every member has all of it. In turn with it bare gnet pushes bursts
 // as large to as many sessions, and stores nothing: what this machine does at
-// best. With a rate, messages are meant to leave when they are, whatever the
+// best; and then nobody writes but the pair. With a rate, messages are meant to leave when they are, whatever the
 // server does, and their latencies count from then on.
 type GroupConfig struct {
 	Target
@@ -98,9 +98,8 @@ type groupRun struct {
 
 	pair *directRun
 	bare *fanout.Bare // nil with a rate
-	// beside is what the pair saw while the group was written to, alone while
-	// bare gnet pushed.
-	beside, alone *measured
+	// beside is what the pair saw while the group was written to.
+	beside *measured
 }
 
 // Group runs it. Every member must get every message once, in order and as it
@@ -224,7 +223,8 @@ const (
 func (g *groupRun) inTurn(ctx context.Context, r *report.Report, burst int) error {
 	cfg := g.cfg
 	of := fmt.Sprintf(", bursts of %d", burst)
-	g.beside, g.alone = newMeasured("beside the group"+of), newMeasured("while bare gnet pushes"+of)
+	g.beside = newMeasured("beside the group" + of)
+	besideBare, alone := newMeasured("while bare gnet pushes"+of), newMeasured("while nobody pushes"+of)
 	godwit := &turns{took: report.NewHistogram("group" + of + ": until every member has them")}
 	bare := &turns{took: report.NewHistogram("bare gnet" + of + ": until every session has them")}
 	sides := []struct {
@@ -233,7 +233,7 @@ func (g *groupRun) inTurn(ctx context.Context, r *report.Report, burst int) erro
 		round func(context.Context, int) (time.Duration, error)
 		cpu   func() (time.Duration, error)
 	}{
-		{bare, g.alone, g.bare.Push, g.bare.CPU},
+		{bare, besideBare, g.bare.Push, g.bare.CPU},
 		{godwit, g.beside, g.round, g.serverCPU},
 	}
 	for i := range cfg.Rounds {
@@ -244,22 +244,28 @@ func (g *groupRun) inTurn(ctx context.Context, r *report.Report, burst int) erro
 				return err
 			}
 		}
+		// What is left of a latency then is the machine's.
+		if err := g.whileChatting(ctx, alone, func() error { return sleep(ctx, cfg.For) }); err != nil {
+			return err
+		}
 		lastRate := func(t *turns) float64 { return t.rates[len(t.rates)-1] }
-		g.say("bursts of %d, turn %d of %d: %.0f deliveries/s bare, %.0f in the group; direct p99 %v\n",
-			burst, i+1, cfg.Rounds, lastRate(bare), lastRate(godwit), micros(g.beside.delivery.Latency().P99))
+		g.say("bursts of %d, turn %d of %d: %.0f deliveries/s bare, %.0f in the group; direct p99 %v beside it, %v alone\n",
+			burst, i+1, cfg.Rounds, lastRate(bare), lastRate(godwit), micros(g.beside.delivery.Latency().P99), micros(alone.delivery.Latency().P99))
 	}
 	value := func(v float64) float64 { return v }
-	alone := float64(g.alone.delivery.Latency().P99) / 1000
+	p99 := func(m *measured) float64 { return float64(m.delivery.Latency().P99) / 1000 }
 	rate := report.Higher("deliveries"+of, "/s", middle(godwit.rates, value)).AsHeadline().OfCeiling("bare gnet", middle(bare.rates, value))
 	if cfg.Members >= manySessions { // else what counts is the commit, which the bare server does not have
 		rate = rate.WantRatio(wantOfBare)
 	}
-	r.Add(rate, report.Lower("direct message beside it, p99"+of, "ms", float64(g.beside.delivery.Latency().P99)/1000).AsHeadline().
-		OfCeiling("while bare gnet pushes", alone).Want(wantDirect))
+	r.Add(rate,
+		report.Lower("direct message beside it, p99"+of, "ms", p99(g.beside)).AsHeadline().
+			OfCeiling("while bare gnet pushes", p99(besideBare)).Want(wantDirect),
+		report.Lower("direct message while nobody pushes, p99"+of, "ms", p99(alone)))
 	if cfg.PID != 0 {
 		r.Add(report.Lower("server's processor time per delivery"+of, "µs", godwit.perDelivery()).OfCeiling("bare gnet", bare.perDelivery()))
 	}
-	for _, h := range []*report.Histogram{godwit.took, bare.took, g.beside.delivery, g.alone.delivery} {
+	for _, h := range []*report.Histogram{godwit.took, bare.took, g.beside.delivery, besideBare.delivery, alone.delivery} {
 		r.AddHistogram(h)
 	}
 	return nil

@@ -23,7 +23,7 @@ func newBenchGroup(program string) *cobra.Command {
 messages: the next burst goes out when every member has all of it. In turn with
 it bare gnet, which stores nothing, pushes bursts as large to as many sessions:
 the report has Godwit's rate as a ratio of that. All the while two users chat
-directly, who should not notice. Every member must get every message once and in
+directly, who should not notice; in a third turn they are alone. Every member must get every message once and in
 order; what HEADS alone told of is pulled.
 
 With --rate messages leave when they are meant to, and their latencies count
