@@ -7,6 +7,7 @@ import (
 	"io"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/godwit-im/godwit/bench/client"
@@ -356,8 +357,6 @@ const (
 // writes has the group alone be written to, and counts what the store does for
 // a message.
 func (g *groupRun) writes(ctx context.Context, r *report.Report) error {
-	pulled := int64(0)
-	defer func() { r.Add(report.Lower("pulled, not pushed", "msgs", float64(pulled))) }()
 	if g.cfg.MetricsURL != "" {
 		before, err := report.ReadMetrics(ctx, g.cfg.MetricsURL)
 		if err != nil {
@@ -383,10 +382,12 @@ func (g *groupRun) writes(ctx context.Context, r *report.Report) error {
 			report.Lower("told of by HEADS alone", "", after["godwit_group_missed_total"]),
 		)
 	}
+	var pulled atomic.Int64
 	g.each(func(l *groupLoop) {
 		for _, m := range l.members {
-			pulled += m.inbox.Pulled
+			pulled.Add(m.inbox.Pulled)
 		}
 	})
+	r.Add(report.Lower("pulled, not pushed", "msgs", float64(pulled.Load())))
 	return nil
 }
