@@ -46,3 +46,17 @@ func TestReadBeforeItArrives(t *testing.T) {
 		t.Errorf("unread %d, and the server is not asked", b.unread)
 	}
 }
+
+// TestClearedBeforeItArrives clears what has not arrived: the notices among it
+// would have said what became of the group.
+func TestClearedBeforeItArrives(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	a, s := newTestSession(&Snapshot{}, 1, now)
+	s.receiveSync(t, now)
+	b := a.box("g:alice:1")
+	a.learn(b, &pb.ConversationState{Conversation: b.id, HeadSeq: 2, MinSeq: 1, Membership: &pb.Membership{Standing: StandingActive}})
+	a.forget(b, nil, 0, 2)
+	if !b.view.infoWanted {
+		t.Error("the server is not asked")
+	}
+}

@@ -147,6 +147,9 @@ func (a *account) forget(b *box, seqs []uint64, before, cleared uint64) {
 	if cleared >= b.next && b.started && !a.inDoubt(b) {
 		a.enqueue(event{what: gapEvent, box: b, from: b.next, to: cleared, known: true})
 		a.skipTo(b, cleared+1)
+		if isGroup(b.id) {
+			a.wantInfo(b) // there may have been notices among them
+		}
 	}
 }
 
