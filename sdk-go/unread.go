@@ -122,6 +122,9 @@ func (a *account) recalled(b *box, event *Message) {
 func (a *account) edited(b *box, event *Message) {
 	v := &b.view
 	did, does := false, event.Sender != a.user && event.Mentioned(a.user)
+	if does {
+		v.calledAt = event.Seq
+	}
 	for i := range v.recent.entries {
 		if m := &v.recent.entries[i]; m.seq == event.Target {
 			did, m.mentions = m.mentions, does
@@ -177,6 +180,10 @@ func (a *account) readUpTo(b *box, old uint64) {
 func (a *account) nextMention(b *box, seq uint64) {
 	v := &b.view
 	switch {
+	case v.calledAt > seq: // which may be a mention itself
+		if !b.owesMark() { // else the answer to MARK has the server asked
+			a.wantInfo(b)
+		}
 	case v.recent.after <= seq && v.applied >= v.unreadAt:
 		v.mention = v.recent.mention(seq)
 	case b.unread > 0:
@@ -217,7 +224,7 @@ func (a *account) markedUnread(b *box, read, delivered, unread uint64) {
 	if b.isRead() > old {
 		a.readUpTo(b, old)
 	}
-	if read == b.isRead() && unread != b.unread {
+	if read == b.isRead() && (unread != b.unread || b.view.calledAt > read) {
 		b.unread = unread
 		a.wantInfo(b)
 	}

@@ -60,3 +60,23 @@ func TestClearedBeforeItArrives(t *testing.T) {
 		t.Error("the server is not asked")
 	}
 }
+
+// TestMentionedByAnEdit reads a message that an edit made mention the user: the
+// edit may be a mention itself, so the server is asked.
+func TestMentionedByAnEdit(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	a, s := newTestSession(&Snapshot{User: "alice"}, 1, now)
+	s.receiveSync(t, now)
+	b := a.box("d:alice:bob")
+	a.offer(b, fromWire(&pb.Message{Conversation: b.id, Seq: 1, Sender: "bob", Kind: KindText, Count: 1}), viaPush, now)
+	a.offer(b, fromWire(&pb.Message{
+		Conversation: b.id, Seq: 2, Sender: "bob", Kind: KindEdit, Target: 1, Mentions: []string{"alice"}, Count: 1, ShownSeq: 1,
+	}), viaPush, now)
+	a.learn(b, &pb.ConversationState{Conversation: b.id, HeadSeq: 2, MinSeq: 1, Unread: 1, MentionSeq: 1})
+	b.view.infoWanted = false
+	a.wantRead(b, 1, now)
+	a.markedUnread(b, 1, 1, 0)
+	if !b.view.infoWanted {
+		t.Errorf("mention %d, and the server is not asked", b.view.mention)
+	}
+}

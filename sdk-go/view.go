@@ -28,6 +28,7 @@ type view struct {
 	// handed again after a crash are not seen again.
 	applied  uint64
 	recallAt uint64 // the seq of the newest RECALL that was seen
+	calledAt uint64 // and of the newest EDIT that mentions the user
 	// infoWanted is set where the server must be asked, because what is known here
 	// may not be right.
 	infoWanted bool
