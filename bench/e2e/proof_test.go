@@ -47,6 +47,7 @@ type memoryServer struct {
 	// failing is the lane, counted from 1, that has failed first; the others leave it
 	// the machine.
 	failing atomic.Int64
+	first   string // what that was; rapid shows only what it can repeat
 	// A mutant that is caught is one, and no failure.
 	mutant bool
 	caught atomic.Pointer[string]
@@ -114,6 +115,11 @@ type run struct {
 func TestEveryDeviceSeesTheSame(t *testing.T) {
 	setChecks(t, max(1, *sequences/lanes))
 	s := startMemoryServer(t, nil)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the first failure was:\n%s", s.first)
+		}
+	})
 	t.Run("lane", func(t *testing.T) {
 		for lane := range lanes {
 			t.Run(strconv.Itoa(lane), func(t *testing.T) {
@@ -185,8 +191,11 @@ func (r *run) fail(t *rapid.T, what, format string, args ...any) {
 		r.server.caught.CompareAndSwap(nil, &what)
 		panic(errCaught)
 	}
-	r.server.failing.CompareAndSwap(0, int64(r.lane+1))
-	t.Logf("%s\n\n%s", r.trace.String(), fmt.Sprintf(format, args...))
+	text := fmt.Sprintf("%s\n\n%s", r.trace.String(), fmt.Sprintf(format, args...))
+	if r.server.failing.CompareAndSwap(0, int64(r.lane+1)) {
+		r.server.first = text
+	}
+	t.Log(text)
 	t.Fatal(what)
 }
 
