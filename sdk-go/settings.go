@@ -86,6 +86,7 @@ func (c *Client) delete(body *pb.Delete) *Call[struct{}] {
 			a.stated(b)
 		}
 		a.forget(b, body.Seqs, before, cleared)
+		a.stated(b) // a SYNC that is under way may bring a preview of before
 		a.changed(b)
 	}
 	return start(c, protocol.TypeDelete, body, learn, func(proto.Message) struct{} { return struct{}{} })

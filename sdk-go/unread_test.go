@@ -61,6 +61,23 @@ func TestClearedBeforeItArrives(t *testing.T) {
 	}
 }
 
+// TestDeletedWhileSyncing deletes a message while a SYNC is under way, the answer
+// to which still has it for a preview.
+func TestDeletedWhileSyncing(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	a, s := newTestSession(&Snapshot{User: "alice"}, 1, now)
+	s.receiveSync(t, now)
+	s.lastRequest = 7
+	c := &Client{account: *a, done: make(chan struct{}), closing: make(chan struct{})}
+	call := c.Delete("d:alice:bob", 1)
+	call.call.learn(a, &pb.Deleted{})
+	b := a.box("d:alice:bob")
+	s.conversation(&pb.ConversationState{Conversation: b.id, HeadSeq: 1, MinSeq: 1, Last: &pb.Message{Conversation: b.id, Seq: 1, Body: []byte("hi")}}, 7)
+	if !b.view.infoWanted {
+		t.Error("the server is not asked")
+	}
+}
+
 // TestMentionedByAnEdit reads a message that an edit made mention the user: the
 // edit may be a mention itself, so the server is asked.
 func TestMentionedByAnEdit(t *testing.T) {
