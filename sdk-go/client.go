@@ -27,6 +27,8 @@ type Client struct {
 	// lastFailure is why the last attempt or connection ended. It belongs to
 	// connect, and to Dial after done.
 	lastFailure error
+	// livedBefore: the store was another client's before. It never changes.
+	livedBefore bool
 
 	mu        sync.Mutex // guards what follows, boxes, the session and handles
 	account   account
@@ -60,6 +62,7 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 		savedBell: make(chan struct{}),
 	}
 	c.account.init(&o, snap)
+	c.livedBefore = snap.User != ""
 	for _, e := range snap.Outbox {
 		c.account.lastOrder = max(c.account.lastOrder, e.Order)
 		c.account.stored(c.outgoing(e))

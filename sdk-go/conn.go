@@ -55,6 +55,10 @@ func protocolError(text string) error { return fmt.Errorf("protocol error: %s", 
 // goroutine runs it. It writes; a second one reads.
 func (c *Client) connect(ctx context.Context) {
 	var abandoned []time.Time // when CONNECTs were given up without an answer; each may replace the client once
+	if c.livedBefore {
+		// An earlier process may have ended while it connected.
+		abandoned = append(abandoned, time.Now())
+	}
 	for attempt := 0; ; attempt++ {
 		c.setState(State{Phase: Connecting})
 		end := c.connectOnce(ctx)

@@ -218,6 +218,28 @@ func TestReplacedByItself(t *testing.T) {
 	}
 }
 
+// A CONNECT of an earlier life of the same store may come late as well: a client
+// that has just been started takes one REPLACED for that, and no second one.
+func TestReplacedByAnEarlierLife(t *testing.T) {
+	s := startServer(t, fakeserver.Config{})
+	alice := newApp(t, s, "alice")
+	alice.opts.Store = godwit.NewMemoryStore()
+	first := alice.dial()
+	alice.untilPhase(godwit.Online)
+	first.Close()
+	a := alice.dial()
+	replaced := protocol.Errorf(pb.Code_CODE_REPLACED, "by a life before")
+	s.Kick("alice", replaced)
+	if !s.Until(patience, func() bool { return s.Connects("alice") == 3 }) {
+		t.Fatalf("it did not come back: %v", a.Err())
+	}
+	s.Kick("alice", replaced)
+	<-a.Done()
+	if godwit.CodeOf(a.Err()) != pb.Code_CODE_REPLACED {
+		t.Errorf("ended with %v", a.Err())
+	}
+}
+
 func TestExpiredTokenIsFetchedAnew(t *testing.T) {
 	s := startServer(t, fakeserver.Config{Authenticate: func(token string) (string, *protocol.Error) {
 		if token == "alice-1" {
