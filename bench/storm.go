@@ -266,10 +266,10 @@ func (s *storm) progress() {
 func (s *storm) fill(r *report.Report) {
 	var last [2]time.Duration
 	var tries, most int
-	s.each((*stormLoop).countAttempts)
+	s.each((*stormLoop).sumUp)
 	for _, part := range s.parts {
 		for i := range last {
-			last[i] = max(last[i], part.last[i]-s.outage)
+			last[i] = max(last[i], part.lastBack[i]-s.outage)
 		}
 		tries, most = tries+part.tries, max(most, part.most)
 	}

@@ -11,11 +11,13 @@ import (
 // stormLoop is a loop's part.
 type stormLoop struct {
 	*storm
-	loop      *townLoop
-	writer    *person       // nil = the loop has the pairs
-	turn      int           // of the writer's chats
-	over      time.Duration // when the outage was, by the loop's clock; 0 = not yet
-	last      [2]time.Duration
+	loop   *townLoop
+	writer *person       // nil = the loop has the pairs
+	turn   int           // of the writer's chats
+	over   time.Duration // when the outage was, by the loop's clock; 0 = not yet
+	last   [2]time.Duration
+	// lastBack is last, for who waits for sumUp.
+	lastBack  [2]time.Duration
 	handshake *report.Recorder
 	returns   [2]*report.Recorder
 	pairs     [3]*report.Recorder
@@ -108,7 +110,10 @@ func (part *stormLoop) talk() {
 	})
 }
 
-func (part *stormLoop) countAttempts() {
+// sumUp leaves for the report what belongs to the loop, which may go on: people
+// who are lost may still come back.
+func (part *stormLoop) sumUp() {
+	part.lastBack = part.last
 	for _, p := range part.loop.people {
 		if p.group == ofStorm {
 			tried := p.device.Attempts - p.tried
