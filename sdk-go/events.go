@@ -55,9 +55,13 @@ func (a *account) enqueueMessage(b *box, m Message) {
 	a.see(b, &m)
 	if _, deleted := b.view.deleted[m.Seq]; deleted {
 		delete(b.view.deleted, m.Seq)
-		c := MessageChange{Conversation: b.id, Seq: m.Seq, Type: ChangeDeleted}
-		m.Apply(c)
-		a.applyToPreview(b, c)
+		// An event can't be deleted: whoever asks for it could not know that it
+		// is one.
+		if !m.IsEvent() {
+			c := MessageChange{Conversation: b.id, Seq: m.Seq, Type: ChangeDeleted}
+			m.Apply(c)
+			a.applyToPreview(b, c)
+		}
 	}
 	a.backlog++
 	a.backlogBytes += len(m.Body)

@@ -97,3 +97,30 @@ func TestMentionedByAnEdit(t *testing.T) {
 		t.Errorf("mention %d, and the server is not asked", b.view.mention)
 	}
 }
+
+// TestAnEventIsNotDeleted deletes what turns out to be an edit: it is applied all
+// the same, as the server has it.
+func TestAnEventIsNotDeleted(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	a, s := newTestSession(&Snapshot{User: "alice"}, 1, now)
+	s.receiveSync(t, now)
+	b := a.box("d:alice:bob")
+	a.offer(b, fromWire(&pb.Message{Conversation: b.id, Seq: 1, Sender: "bob", Kind: KindText, Body: []byte("one"), Count: 1}), viaPush, now)
+	a.forget(b, []uint64{2}, 0, 0)
+	a.offer(b, fromWire(&pb.Message{
+		Conversation: b.id, Seq: 2, Sender: "bob", Kind: KindEdit, Target: 1, Body: []byte("two"), Count: 1, ShownSeq: 1,
+	}), viaPush, now)
+	var view Message
+	for _, e := range a.events {
+		switch {
+		case e.what != messageEvent:
+		case e.message.IsEvent():
+			view.Apply(e.message.Change())
+		default:
+			view = e.message
+		}
+	}
+	if view.Text() != "two" {
+		t.Errorf("the message says %q", view.Text())
+	}
+}
