@@ -130,7 +130,11 @@ func (a *account) edited(b *box, event *Message) {
 			did, m.mentions = m.mentions, does
 		}
 	}
-	if event.Sender != a.user && event.Seq > v.unreadAt && (did || does || v.mention == event.Target) {
+	first := v.mention == event.Target
+	if first && !does {
+		v.mention = v.recent.mention(event.Target) // as far as is known here
+	}
+	if event.Sender != a.user && event.Seq > v.unreadAt && (did || does || first) {
 		a.wantInfo(b)
 	}
 }

@@ -124,3 +124,20 @@ func TestAnEventIsNotDeleted(t *testing.T) {
 		t.Errorf("the message says %q", view.Text())
 	}
 }
+
+// TestNoLongerMentioned has an edit take back the only mention: none is shown
+// from then on, whatever the server answers later.
+func TestNoLongerMentioned(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	a, s := newTestSession(&Snapshot{User: "alice"}, 1, now)
+	s.receiveSync(t, now)
+	b := a.box("d:alice:bob")
+	a.offer(b, fromWire(&pb.Message{Conversation: b.id, Seq: 1, Sender: "bob", Kind: KindText, Mentions: []string{"alice"}, Count: 1}), viaPush, now)
+	if b.view.mention != 1 {
+		t.Fatalf("mention %d before the edit", b.view.mention)
+	}
+	a.offer(b, fromWire(&pb.Message{Conversation: b.id, Seq: 2, Sender: "bob", Kind: KindEdit, Target: 1, Count: 1, ShownSeq: 1}), viaPush, now)
+	if b.view.mention != 0 {
+		t.Errorf("mention %d after it", b.view.mention)
+	}
+}

@@ -24,7 +24,7 @@ import (
 	"github.com/godwit-im/godwit/session"
 )
 
-var sequences = flag.Int("sequences", 160, "how many random sequences of commands TestEveryDeviceSeesTheSame runs; -rapid.steps is their length")
+var sequences = flag.Int("sequences", 80, "how many random sequences of commands TestEveryDeviceSeesTheSame runs; -rapid.steps is their length")
 
 // stillness is how long nothing must have happened on a device before what it
 // shows is taken for its last word: in a search for bugs, where a machine that
