@@ -3,7 +3,6 @@ package archive_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,14 +17,14 @@ import (
 func Example() {
 	dir, err := os.MkdirTemp("", "archive")
 	if err != nil {
-		slog.Error("no place for the archive", "err", err)
+		fmt.Println(err)
 		return
 	}
 	defer os.RemoveAll(dir)
 	ctx := context.Background()
 	a, err := archive.Open(ctx, filepath.Join(dir, "messages.db"))
 	if err != nil {
-		slog.Error("no archive", "err", err)
+		fmt.Println(err)
 		return
 	}
 	defer a.Close()
@@ -44,13 +43,13 @@ func Example() {
 	}
 	handler.OnMessageChanged(edit.Change())
 	if err != nil {
-		slog.Error("not kept", "err", err)
+		fmt.Println(err)
 		return
 	}
 
 	hits, err := a.Search(ctx, archive.Query{Text: "ferry", Conversation: "d:alice:bob"})
 	if err != nil {
-		slog.Error("not searched", "err", err)
+		fmt.Println(err)
 		return
 	}
 	marks := strings.NewReplacer(archive.Start, "[", archive.End, "]")
