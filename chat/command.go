@@ -211,7 +211,7 @@ type Sink interface {
 type Log interface {
 	// Submit hands p over: it must not be changed until its Outcome. It never
 	// blocks. The error is a *protocol.Error: BUSY when the partition's queue is
-	// full, STORAGE_FULL when a message can't be stored, DRAINING when the log
+	// full, STORAGE_FULL when nothing new can be stored, DRAINING when the log
 	// is closing, INTERNAL when it has failed.
 	Submit(p *Proposal) error
 }
@@ -220,6 +220,17 @@ type Log interface {
 func (op Op) appends() bool {
 	switch op {
 	case OpSend, OpGroup, OpNotify:
+		return true
+	}
+	return false
+}
+
+// adds reports whether a command stores what a client wants to have stored.
+// MARK only moves what is there, and the log's own commands finish what was
+// accepted.
+func (op Op) adds() bool {
+	switch op {
+	case OpSend, OpGroup, OpContact, OpSettings, OpDelete, OpAccount:
 		return true
 	}
 	return false

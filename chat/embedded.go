@@ -160,7 +160,7 @@ func (e *Embedded) Submit(p *Proposal) error {
 	if e.failed.Load() {
 		return errFailed
 	}
-	if p.Command.Op == OpSend && e.store.Full() {
+	if p.Command.Op.adds() && e.store.Full() {
 		e.stats.full.Add(1)
 		return errStorageFull.After(busyRetry)
 	}

@@ -285,7 +285,7 @@ func TestFatal(t *testing.T) {
 	}
 }
 
-// TestStorageFull: messages are refused, marks are not.
+// TestStorageFull: what a client wants stored is refused, marks are not.
 func TestStorageFull(t *testing.T) {
 	o := storeOptions(vfs.NewMem())
 	o.MinFree = 1000
@@ -300,6 +300,10 @@ func TestStorageFull(t *testing.T) {
 	wantCode(t, err, pb.Code_CODE_STORAGE_FULL)
 	if protocol.AsError(err).RetryAfter <= 0 {
 		t.Error("STORAGE_FULL without a delay")
+	}
+	for _, op := range []Op{OpGroup, OpContact, OpSettings, OpDelete, OpAccount} {
+		err := e.Submit(&Proposal{Command: Command{Op: op, Conversation: "d:ann:bob", User: "ann"}})
+		wantCode(t, err, pb.Code_CODE_STORAGE_FULL)
 	}
 	mustSubmit(t, e, mark("ann", "d:ann:bob", 1, 0))
 	sink.wait(t, 1)
