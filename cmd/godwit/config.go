@@ -28,7 +28,7 @@ secrets are left out of it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if markdown {
-				return newSettings().knobs.Markdown(cmd.OutOrStdout())
+				return newSettings().writeMarkdown(cmd.OutOrStdout())
 			}
 			if err := s.load(cmd); err != nil {
 				return err

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 
 	"github.com/godwit-im/godwit/cmd/godwit/internal/knob"
@@ -43,10 +42,27 @@ func ruleFields(c *server.Config) []knob.Field {
 	}
 }
 
-// writeRules prints the table of the rules for docs/CONFIG.md.
-func writeRules(w io.Writer, fields []knob.Field) {
-	say(w, "| Rule | Default | What it bounds or decides, and the code of a refusal |\n| --- | --- | --- |\n")
-	for _, f := range fields {
-		say(w, "%s", fmt.Sprintf("| `%s` | `%s` | %s |\n", f.Name, f.Default(), f.Doc))
+// rulesIntro is what docs/CONFIG.md says before the table of the rules.
+const rulesIntro = "\n" + `## Rules
+
+What the key ` + "`" + `rules` + "`" + ` holds: limits and policies, by name, separated by commas. Those that it does not name keep their defaults.
+
+` + "```" + `toml
+rules = "members=500, recall-window=24h, contacts-only=true"
+` + "```" + `
+
+A refusal of the server has the code in brackets ([PROTOCOL.md](PROTOCOL.md#codes)).` + "\n\n"
+
+// writeMarkdown prints the tables of docs/CONFIG.md: those of all knobs, and that
+// of the rules, which share one.
+func (s *settings) writeMarkdown(w io.Writer) error {
+	if err := s.knobs.Markdown(w); err != nil {
+		return err
 	}
+	say(w, "%s", rulesIntro)
+	say(w, "| Rule | Default | What it bounds or decides, and the code of a refusal |\n| --- | --- | --- |\n")
+	for _, f := range s.rules.All() {
+		say(w, "| `%s` | `%s` | %s |\n", f.Name, f.Default(), f.Doc)
+	}
+	return nil
 }

@@ -17,10 +17,10 @@ func TestFewKnobs(t *testing.T) {
 }
 
 // docs/CONFIG.md holds what 'godwit config print --markdown' prints, so that it
-// has every knob with its default.
+// has every knob and every rule with its default.
 func TestConfigDocs(t *testing.T) {
 	var tables strings.Builder
-	if err := newSettings().knobs.Markdown(&tables); err != nil {
+	if err := newSettings().writeMarkdown(&tables); err != nil {
 		t.Fatal(err)
 	}
 	doc, err := os.ReadFile("../../docs/CONFIG.md")
@@ -29,19 +29,6 @@ func TestConfigDocs(t *testing.T) {
 	}
 	if !strings.Contains(string(doc), tables.String()) {
 		t.Errorf("docs/CONFIG.md must contain the output of 'godwit config print --markdown':\n%s", tables.String())
-	}
-}
-
-// And the rules, which share one knob.
-func TestRulesDocs(t *testing.T) {
-	var table strings.Builder
-	writeRules(&table, newSettings().rules.All())
-	doc, err := os.ReadFile("../../docs/CONFIG.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(doc), table.String()) {
-		t.Errorf("docs/CONFIG.md must contain:\n%s", table.String())
 	}
 }
 
