@@ -48,6 +48,12 @@ type server struct {
 // startServer starts one that ends with the test.
 func startServer(t *testing.T, args ...string) *server {
 	t.Helper()
+	return start(t, node.Config{Args: args})
+}
+
+// start starts the server that cfg describes, in a directory of its own.
+func start(t *testing.T, cfg node.Config) *server {
+	t.Helper()
 	binary.Do(func() {
 		if binary.dir, binary.err = os.MkdirTemp("", "godwit-e2e-"); binary.err == nil {
 			binary.err = node.Build{Race: raceEnabled}.To(context.Background(), filepath.Join(binary.dir, "godwit"))
@@ -60,13 +66,8 @@ func startServer(t *testing.T, args ...string) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{Config: node.Config{
-		Binary: filepath.Join(binary.dir, "godwit"),
-		Dir:    t.TempDir(),
-		Addr:   addr,
-		Args:   args,
-		Log:    t.Output(),
-	}}
+	cfg.Binary, cfg.Dir, cfg.Addr, cfg.Log = filepath.Join(binary.dir, "godwit"), t.TempDir(), addr, t.Output()
+	s := &server{Config: cfg}
 	if s.Node, err = node.Start(s.Config); err != nil {
 		t.Fatal(err)
 	}

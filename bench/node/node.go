@@ -61,6 +61,8 @@ type Config struct {
 	Addr string
 	// Args are further arguments of godwit serve.
 	Args []string
+	// Env are variables, NAME=value, beside those of this process.
+	Env []string
 	// Log receives the process's output; nil discards it. It must cope with
 	// several processes if it is used for several.
 	Log io.Writer
@@ -89,6 +91,7 @@ func Start(cfg Config) (*Node, error) {
 		ready:  filepath.Join(cfg.Dir, "server.json"),
 		exited: make(chan struct{}),
 	}
+	n.cmd.Env = append(n.cmd.Environ(), cfg.Env...)
 	n.cmd.Stdout, n.cmd.Stderr = cfg.Log, cfg.Log
 	if err := n.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("node: %w", err)

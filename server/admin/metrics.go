@@ -2,6 +2,7 @@ package admin
 
 import (
 	"net/http"
+	"regexp"
 	"runtime"
 	"time"
 
@@ -88,7 +89,10 @@ func (m *Metrics) handler(src Source) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		m.ack, m.delivery, m.syncRequest, m.fsync, m.commit, m.batch,
-		collectors.NewGoCollector(),
+		// The live heap beside the defaults: what is held, without the garbage
+		// that waits for a collection.
+		collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(
+			collectors.GoRuntimeMetricsRule{Matcher: regexp.MustCompile(`^/gc/heap/live:bytes$`)})),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		newCounters(src),
 	)
