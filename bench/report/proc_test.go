@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"runtime/debug"
 	"testing"
 	"time"
 )
@@ -18,6 +19,8 @@ func onlyWithProc(t *testing.T) {
 
 func TestReadProcess(t *testing.T) {
 	onlyWithProc(t)
+	// So that what other tests have left is not given back meanwhile.
+	debug.FreeOSMemory()
 	before, err := ReadProcess(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +34,7 @@ func TestReadProcess(t *testing.T) {
 	}
 	defer f.Close()
 	ballast := make([]byte, 64<<20)
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		for i := range ballast {
 			ballast[i]++ // takes both memory and time
@@ -85,16 +88,12 @@ func TestProcessorTime(t *testing.T) {
 
 func TestReadKernelCountsSockets(t *testing.T) {
 	onlyWithProc(t)
-	before, err := ReadKernel()
-	if err != nil {
-		t.Fatal(err)
-	}
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	const pairs = 200 // many more than other tests on the machine have
+	const pairs = 200
 	for range pairs {
 		c, err := net.Dial("tcp4", l.Addr().String())
 		if err != nil {
@@ -107,15 +106,17 @@ func TestReadKernelCountsSockets(t *testing.T) {
 		}
 		defer accepted.Close()
 	}
-	after, err := ReadKernel()
+	// Not by how many they are more: another process on the machine may close as
+	// many meanwhile.
+	now, err := ReadKernel()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if grown := after.Sockets - before.Sockets; grown < pairs {
-		t.Errorf("%d connections within the machine are %d more sockets", pairs, grown)
+	if now.Sockets < 2*pairs {
+		t.Errorf("with %d connections within the machine there are %d sockets", pairs, now.Sockets)
 	}
-	if after.Slab < 1<<20 {
-		t.Errorf("%+v", after)
+	if now.Slab < 1<<20 {
+		t.Errorf("%+v", now)
 	}
 }
 
