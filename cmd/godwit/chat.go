@@ -214,7 +214,7 @@ func runChat(ctx context.Context, f *clientFlags, id identity, t *talk, group *g
 		Device: state.device, Store: state, StartAtHead: true,
 		Handler: godwit.Handler{
 			OnMessage: t.onMessage, OnMessageChanged: t.onChanged, OnReceipt: t.onReceipt,
-			OnPresence: t.onPresence, OnState: t.onState, OnGap: t.onGap, OnReset: t.onReset,
+			OnPresence: t.onPresence, OnSignal: t.onSignal, OnState: t.onState, OnGap: t.onGap, OnReset: t.onReset,
 		},
 	})
 	if err != nil {

@@ -32,6 +32,7 @@ func areas() []area {
 		{"people", peopleCommands},
 		{"list", listCommands},
 		{"devices", deviceCommands},
+		{"signals", signalCommands},
 	}
 }
 

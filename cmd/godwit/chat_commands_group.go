@@ -13,6 +13,11 @@ import (
 )
 
 var groupCommands = []command{
+	{"about", "", "what the group says of itself", inGroup(func(_ context.Context, t *talk, _ []string) error {
+		conversation, _ := t.client.Conversation(t.conversation)
+		t.note(groupText(conversation.Group))
+		return nil
+	})},
 	{"members", "", "who is in it", inGroup(func(ctx context.Context, t *talk, _ []string) error { return t.members(ctx) })},
 	{"add", "USER...", "make users members", changing("", func(t *talk, args []string) groupCall {
 		return t.client.AddMembers(t.conversation, args...)
@@ -39,6 +44,14 @@ var groupCommands = []command{
 	})},
 	{"notice", "TEXT", "set what everybody should read", changing("", func(t *talk, args []string) groupCall {
 		return t.client.ChangeGroup(t.conversation, godwit.GroupChange{Notice: &args[0]})
+	})},
+	{"avatar", "[TEXT]", "set its avatar, a URL or an object key, or none", changing("", func(t *talk, args []string) groupCall {
+		return t.client.ChangeGroup(t.conversation, godwit.GroupChange{Avatar: new(strings.Join(args, " "))})
+	})},
+	{"attribute", "KEY [TEXT]", "set an attribute of the app's own, or remove it", changing("", func(t *talk, args []string) groupCall {
+		return t.client.ChangeGroup(t.conversation, godwit.GroupChange{
+			Attributes: map[string][]byte{args[0]: []byte(strings.Join(args[1:], " "))},
+		})
 	})},
 	{"policy", "invite|approval|open", "who may join", choosing(map[string]godwit.GroupChange{
 		"invite":   {Join: new(godwit.JoinByInvite)},

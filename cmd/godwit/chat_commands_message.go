@@ -49,6 +49,7 @@ var messageCommands = []command{
 		return t.ask(ctx, func(ctx context.Context) error { return t.readers(ctx, seq) })
 	})},
 	{"expiring", "SECONDS TEXT", "write a message that is gone after a while", expiring},
+	{"media", "OBJECT TYPE BYTES [TEXT]", "write of a file that is elsewhere: its object key, media type, size and name", media},
 	{"history", "[NUMBER]", "show older messages", asking(func(ctx context.Context, t *talk, args []string) error {
 		return t.history(ctx, args)
 	})},
@@ -63,6 +64,17 @@ func expiring(ctx context.Context, t *talk, in input, args []string) error {
 		return nil
 	}
 	return t.say(ctx, in, args[1], godwit.TTL(time.Duration(n)*time.Second))
+}
+
+// media sends the metadata of an object. That there is one is not looked into.
+func media(ctx context.Context, t *talk, in input, args []string) error {
+	size, err := strconv.ParseUint(args[2], 10, 63)
+	if err != nil {
+		t.note("the bytes are a number")
+		return nil
+	}
+	m := godwit.Media{ObjectKey: args[0], ContentType: args[1], Size: size, Name: strings.Join(args[3:], " ")}
+	return t.send(ctx, in, func() (*godwit.Outgoing, error) { return t.client.SendMedia(ctx, t.conversation, m) })
 }
 
 // about is a command whose first argument is a seq. last is the message that

@@ -119,11 +119,22 @@ func TestChatLive(t *testing.T) {
 	alice.say("/who")
 	alice.sees(`-- online: bob`)
 
+	// What is for now only is shown to those who are there.
+	alice.say("/typing")
+	bob.sees(`-- alice is typing`)
+	alice.sees(`-- somebody is there to see it`)
+	bob.say("/signal wave good morning")
+	alice.sees(`-- bob signals wave from chat-\w+-1: good morning`)
+	bob.say("/media photos/7 image/jpeg 2048 the view")
+	alice.sees(`   \d\d:\d\d #3 bob: \[the view, image/jpeg, 2048 bytes, at photos/7\]`)
+	bob.say("/recall last")
+	alice.sees(`-- bob recalled #3`)
+
 	// A second chat of the same user is another device and sees what both write.
 	other := startChat(t, dir, state, "alice", "bob")
 	other.sees(`◉  \d\d:\d\d #1 alice: anybody there\?`)
 	other.say("from the other one")
-	alice.sees(`(✓ |✓✓|◉ ) \d\d:\d\d #3 alice: from the other one`)
+	alice.sees(`(✓ |✓✓|◉ ) \d\d:\d\d #5 alice: from the other one`)
 	other.ends(exitOK)
 
 	// The same device twice would take each other's connection over and over.
@@ -147,9 +158,9 @@ func TestChatLive(t *testing.T) {
 	if server, err = startChild(t.Context(), "godwit", dir, addr); err != nil {
 		t.Fatal(err)
 	}
-	bob.sees(`   \d\d:\d\d #4 alice: while it is down`)
+	bob.sees(`   \d\d:\d\d #6 alice: while it is down`)
 	alice.sees(`-- connected again`)
-	alice.sees(`(✓ |✓✓|◉ ) \d\d:\d\d #4 alice: while it is down`)
+	alice.sees(`(✓ |✓✓|◉ ) \d\d:\d\d #6 alice: while it is down`)
 
 	alice.ends(exitFailed) // for the refusal
 	bob.ends(exitOK)
@@ -218,6 +229,12 @@ func TestChatGroupLive(t *testing.T) {
 	group := regexp.MustCompile(`g:alice:\w+`).FindString(alice.out.String())
 	bob := startChat(t, dir, state, "bob", group)
 	bob.sees(`-- the group "friends" \(` + group + `\), members: 2, your role: member\. .*`)
+
+	// What the app keeps of the group is told when it changes, and typing to all.
+	bob.say("/typing")
+	alice.sees(`-- bob is typing`)
+	bob.say("/about")
+	bob.sees(`-- it is "friends", for those invited`)
 
 	// Mentions are marked for those who are mentioned, and not for others.
 	alice.say("@bob, @carol and @all!")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/godwit-im/godwit/sdk-go"
@@ -51,10 +52,24 @@ func content(m godwit.Message) string {
 	case m.Kind == godwit.KindText:
 		return harmless(m.Text())
 	case m.Media != nil:
-		return fmt.Sprintf("[%s, %s, %d bytes]", harmless(firstOf(m.Media.Name, m.Media.ObjectKey)),
-			firstOf(harmless(m.Media.ContentType), "no content type"), m.Media.Size)
+		return mediaText(m.Media)
 	}
 	return fmt.Sprintf("[%s, %d bytes]", firstOf(harmless(m.ContentType), "no content type"), len(m.Body))
+}
+
+// mediaText is all that there is to be read of an object, and where it is.
+func mediaText(m *godwit.Media) string {
+	what := []string{firstOf(harmless(m.ContentType), "no content type"), fmt.Sprintf("%d bytes", m.Size)}
+	if m.Name != "" {
+		what = slices.Insert(what, 0, harmless(m.Name))
+	}
+	if m.Width > 0 || m.Height > 0 {
+		what = append(what, fmt.Sprintf("%d×%d", m.Width, m.Height))
+	}
+	if m.Duration > 0 {
+		what = append(what, m.Duration.String())
+	}
+	return fmt.Sprintf("[%s, at %s]", strings.Join(what, ", "), harmless(m.ObjectKey))
 }
 
 // changeText tells of a change. message is the changed one as it is now, nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -23,8 +24,12 @@ func TestOneLine(t *testing.T) {
 		"(recalled by bob)":         text(func(m *godwit.Message) { m.State, m.RecalledBy = godwit.MessageRecalled, "bob" }),
 		"(expired)":                 text(func(m *godwit.Message) { m.State = godwit.MessageExpired }),
 		"(deleted by you, for you)": text(func(m *godwit.Message) { m.State = godwit.MessageDeleted }),
-		"[\ufffd.jpg, image/jpeg, 9 bytes]": text(func(m *godwit.Message) {
-			m.Kind, m.Media = godwit.KindMedia, &godwit.Media{Name: "\x07.jpg", ContentType: "image/jpeg", Size: 9}
+		"[\ufffd.jpg, image/jpeg, 9 bytes, 4×3, at a↵b]": text(func(m *godwit.Message) {
+			m.Kind = godwit.KindMedia
+			m.Media = &godwit.Media{ObjectKey: "a\nb", Name: "\x07.jpg", ContentType: "image/jpeg", Size: 9, Width: 4, Height: 3}
+		}),
+		"[no content type, 0 bytes, 1.5s, at k]": text(func(m *godwit.Message) {
+			m.Kind, m.Media = godwit.KindMedia, &godwit.Media{ObjectKey: "k", Duration: 1500 * time.Millisecond}
 		}),
 		"[x/y, 3 bytes]": text(func(m *godwit.Message) { m.Kind, m.ContentType = godwit.KindCustom, "x/y" }),
 		"bob joined": text(func(m *godwit.Message) {
@@ -41,6 +46,9 @@ func TestOneLine(t *testing.T) {
 func TestNoticeText(t *testing.T) {
 	until := time.Date(2026, 1, 2, 15, 4, 0, 0, time.Local)
 	group := &godwit.Group{Name: "fri\x1bends", Join: godwit.JoinOpen, Muted: true, Notice: "be\nkind"}
+	dressed := &godwit.Group{Join: godwit.JoinOpen, Avatar: "pic\n", Attributes: map[string][]byte{
+		"a": []byte("x\x1b"), "b": {0xff}, "c": []byte(strings.Repeat("y", maxValue+1)),
+	}}
 	bob, both := []string{"bob"}, []string{"bob", "carol"}
 	told := make(map[godwit.NoticeType]bool)
 	for want, n := range map[string]godwit.Notice{
@@ -57,6 +65,7 @@ func TestNoticeText(t *testing.T) {
 		"alice made bob a member":                                              {Type: godwit.NoticeRoleChanged, Users: bob, Member: &godwit.Member{Role: godwit.RoleMember}},
 		"alice made bob the owner":                                             {Type: godwit.NoticeOwnerChanged, Users: bob},
 		`alice changed the group: it is "fri` + "\ufffd" + `ends", open to all, only the owner and admins may write, its notice: be↵kind`: {Type: godwit.NoticeGroupChanged, Group: group},
+		"alice changed the group: it is without a name, open to all, its avatar: pic↵, its attributes: a=x\ufffd, b=(1 bytes), c=(65 bytes)": {Type: godwit.NoticeGroupChanged, Group: dressed},
 		"bob may not write until 2 January 15:04, by alice":     {Type: godwit.NoticeMembersMuted, Users: bob, Member: &godwit.Member{MutedUntil: until}},
 		"bob may write again, by alice":                         {Type: godwit.NoticeMembersMuted, Users: bob, Member: &godwit.Member{}},
 		"alice is called A↵l":                                   {Type: godwit.NoticeNickChanged, Member: &godwit.Member{Nick: "A\nl"}},
@@ -100,8 +109,8 @@ func TestChangeText(t *testing.T) {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
-	media := &godwit.Message{Kind: godwit.KindMedia, Media: &godwit.Media{Name: "x.jpg", ContentType: "image/jpeg", Size: 9}}
-	if got, want := changeText(change(godwit.ChangeEdited, "\x0a\x01", false), media), "bob edited #7: [x.jpg, image/jpeg, 9 bytes]"; got != want {
+	media := &godwit.Message{Kind: godwit.KindMedia, Media: &godwit.Media{ObjectKey: "k", Name: "x.jpg", ContentType: "image/jpeg", Size: 9}}
+	if got, want := changeText(change(godwit.ChangeEdited, "\x0a\x01", false), media), "bob edited #7: [x.jpg, image/jpeg, 9 bytes, at k]"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
@@ -125,5 +134,18 @@ func TestConversationText(t *testing.T) {
 	}
 	if got, want := conversationText(godwit.Conversation{Peer: "alice", Last: last}, "bob"), "alice you: a↵b"; got != want {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestSignalText(t *testing.T) {
+	for want, s := range map[string]godwit.Signal{
+		"bob is typing":                          {User: "bob", Device: "phone", Type: "typing"},
+		"bob signals wave from phone":            {User: "bob", Device: "phone", Type: "wave"},
+		"bob signals wave from phone: a↵b":       {User: "bob", Device: "phone", Type: "wave", Body: []byte("a\nb")},
+		"bob signals wave from phone: (2 bytes)": {User: "bob", Device: "phone", Type: "wave", Body: []byte{0xff, 0}},
+	} {
+		if got := signalText(s); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }

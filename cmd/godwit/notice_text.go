@@ -2,7 +2,10 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/godwit-im/godwit/sdk-go"
 )
@@ -119,7 +122,24 @@ func groupText(g *godwit.Group) string {
 	if g.Notice != "" {
 		text += ", its notice: " + harmless(g.Notice)
 	}
+	if g.Avatar != "" {
+		text += ", its avatar: " + harmless(g.Avatar)
+	}
+	for i, key := range slices.Sorted(maps.Keys(g.Attributes)) {
+		text += either(i == 0, ", its attributes: ", ", ") + harmless(key) + "=" + valueText(g.Attributes[key])
+	}
 	return text
+}
+
+// maxValue is the longest value of an attribute that is shown, in bytes.
+const maxValue = 64
+
+// valueText is the value of an attribute, which may be anything.
+func valueText(value []byte) string {
+	if len(value) > maxValue || !utf8.Valid(value) {
+		return fmt.Sprintf("(%d bytes)", len(value))
+	}
+	return harmless(string(value))
 }
 
 var joinTexts = map[godwit.JoinPolicy]string{
