@@ -23,6 +23,7 @@ type device struct {
 
 	mu      sync.Mutex // guards what follows
 	conn    net.Conn
+	dials   int // how many connections there were
 	views   map[string]map[uint64]godwit.Message
 	fault   string        // what OnMessage must not be given
 	changed chan struct{} // closed, and made anew, with each callback
@@ -49,7 +50,7 @@ func newDevice(user, name, addr string, token string, wrap func(net.Conn) net.Co
 			if wrap != nil {
 				conn = wrap(conn)
 			}
-			note(func() { d.conn = conn })
+			note(func() { d.conn, d.dials = conn, d.dials+1 })
 			return conn, nil
 		},
 		Handler: godwit.Handler{
@@ -97,6 +98,15 @@ func (d *device) view(conversation string) map[uint64]godwit.Message {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return maps.Clone(d.views[conversation])
+}
+
+// dialed is how many connections the device has had. A request that went out on
+// one that ended may have been done although it had no answer; it is then sent
+// again on the next, and answered by what there is to do by then.
+func (d *device) dialed() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.dials
 }
 
 // next is closed with the next callback.
