@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -109,13 +110,13 @@ func start(tb testing.TB, args ...string) Target {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := server.Stop(ctx); err != nil {
 			tb.Error(err)
 		}
 	})
-	ctx, cancel := context.WithTimeout(tb.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(tb.Context(), time.Minute)
 	defer cancel()
 	if err := server.Ready(ctx); err != nil {
 		tb.Fatal(err)
@@ -131,7 +132,7 @@ func start(tb testing.TB, args ...string) Target {
 
 // TestAgainstServer runs every scenario briefly against one real server.
 func TestAgainstServer(t *testing.T) {
-	target := start(t, "--accept-rate", "400") // so that some are refused for now
+	target := start(t)
 	brief := DirectConfig{
 		Target: target, Pairs: 3, Window: 16, Warmup: 50 * time.Millisecond, For: 1100 * time.Millisecond, Loops: 2,
 	}
@@ -141,33 +142,36 @@ func TestAgainstServer(t *testing.T) {
 		return cfg
 	}
 	for _, test := range []struct {
-		name string
-		cfg  DirectConfig
-		rate string
+		name        string
+		cfg         DirectConfig
+		rate        string
+		least, most int64 // messages that are due in the time that is measured
 	}{
-		{"closed", brief, "rate, 3 pairs × 16"},
-		{"closed again", brief, "rate, 3 pairs × 16"}, // into the same conversations
-		{"at a rate", shaped(func(c *DirectConfig) { c.Rate = 500 }), "rate, 3 pairs at 500/s"},
-		{"at an even rate", shaped(func(c *DirectConfig) { c.Rate, c.Even = 500, true }), "rate, 3 pairs at 500/s"},
-		{"beside others", shaped(func(c *DirectConfig) { c.Sessions = 40 }), "rate, 3 pairs × 16 + 40 idle"},
-		{"two processes", shaped(func(c *DirectConfig) { c.Processes, c.Sessions = 2, 9 }), "rate, 3 pairs × 16 + 9 idle"},
+		{"closed", brief, "rate, 3 pairs × 16", 1, math.MaxInt64},
+		{"closed again", brief, "rate, 3 pairs × 16", 1, math.MaxInt64}, // into the same conversations
+		{"at a rate", shaped(func(c *DirectConfig) { c.Rate = 500 }), "rate, 3 pairs at 500/s", 400, 700},
+		{"at an even rate", shaped(func(c *DirectConfig) { c.Rate, c.Even = 500, true }), "rate, 3 pairs at 500/s", 548, 552}, // two loops round their gaps
+		{"beside others", shaped(func(c *DirectConfig) { c.Sessions = 40 }), "rate, 3 pairs × 16 + 40 idle", 1, math.MaxInt64},
+		{"two processes", shaped(func(c *DirectConfig) { c.Processes, c.Sessions = 2, 9 }), "rate, 3 pairs × 16 + 9 idle", 1, math.MaxInt64},
 	} {
 		t.Run("direct "+test.name, func(t *testing.T) {
 			var progress bytes.Buffer
 			test.cfg.Progress = &progress
 			r, err := Direct(t.Context(), test.cfg)
 			checkReport(t, r, err, "send → delivery")
-			got := figure(t, r, test.rate)
-			if test.cfg.Rate > 0 && (got < test.cfg.Rate/2 || got > test.cfg.Rate*2) {
+			// However slow the machine is, what was due counts, and no more arrives.
+			if got := figure(t, r, test.rate); got <= 0 || test.cfg.Rate > 0 && got > test.cfg.Rate*2 {
 				t.Errorf("delivered %.0f/s", got)
 			}
 			for _, l := range r.Latencies[:2] {
-				if l.Count == 0 || l.P50 <= 0 || l.Max < l.P99 {
-					t.Errorf("%+v", l)
+				if l.Count < test.least || l.Count > test.most || l.P50 <= 0 || l.Max < l.P99 {
+					t.Errorf("%+v, want %d to %d", l, test.least, test.most)
 				}
 			}
-			// A body of 256 bytes is in the log, and not much more often than once.
-			if ratio := figure(t, r, "log per byte of bodies"); ratio < 1 || ratio > 4 {
+			// A body of 256 bytes is in the log, and neither many times nor a part of
+			// it. It is 1.3 or so; what is delivered between two readings of the log is
+			// not quite what was written.
+			if ratio := figure(t, r, "log per byte of bodies"); ratio < 0.1 || ratio > 10 {
 				t.Errorf("%.2f bytes of log for a byte of a body", ratio)
 			}
 			if !strings.Contains(progress.String(), "msgs/s") {
@@ -198,18 +202,13 @@ func TestAgainstServer(t *testing.T) {
 	})
 	t.Run("ladder", func(t *testing.T) {
 		cfg := LadderConfig{DirectConfig: shaped(func(c *DirectConfig) { c.For, c.Rate = 200*time.Millisecond, 200 }), P99: time.Minute, Within: 0.5}
-		// All rates stay within a minute, but the server falls behind at some.
+		// All rates stay within a minute, but the server falls behind at some. It can't
+		// at those that bring less than the windows hold.
 		r, err := Ladder(t.Context(), cfg)
-		checkReport(t, r, err, "highest rate")
+		checkReport(t, r, err, "the best step")
 		cfg.P99 = time.Microsecond // everything is too much
 		r, err = Ladder(t.Context(), cfg)
 		checkReport(t, r, err, "was above")
-		cfg.P99 = 20 * time.Millisecond
-		r, err = Ladder(t.Context(), cfg)
-		checkReport(t, r, err, "highest rate")
-		if figure(t, r, "highest rate with p99 ≤ 20ms, 3 pairs") < cfg.Rate/2 {
-			t.Error("lower than the first step")
-		}
 	})
 	for processes, sessions := range map[int]int{1: manySessions, 2: 500} {
 		t.Run("connect in "+strconv.Itoa(processes), func(t *testing.T) {
@@ -218,7 +217,7 @@ func TestAgainstServer(t *testing.T) {
 				Target: target, Sessions: sessions, Hold: 100 * time.Millisecond, Progress: &progress, Processes: processes, Loops: 2,
 			})
 			checkReport(t, r, err, "server RSS per session")
-			if figure(t, r, "sessions") != float64(sessions) || figure(t, r, "alive at the end") != float64(sessions) || figure(t, r, "refused for now") == 0 {
+			if figure(t, r, "sessions") != float64(sessions) || figure(t, r, "alive at the end") != float64(sessions) {
 				t.Errorf("%+v", r.Figures)
 			}
 			idle, rss := find(t, r, "idle server, processor use"), find(t, r, "server RSS per session")
@@ -230,7 +229,7 @@ func TestAgainstServer(t *testing.T) {
 			}
 		})
 	}
-	t.Run("refused", func(t *testing.T) {
+	t.Run("refused for good", func(t *testing.T) {
 		target.Token = func(string) (string, error) { return "x.y.z", nil }
 		if _, err := Direct(t.Context(), DirectConfig{Target: target}); err == nil || !strings.Contains(err.Error(), "TOKEN_MALFORMED") {
 			t.Errorf("direct with a bad token: %v", err)
@@ -239,6 +238,16 @@ func TestAgainstServer(t *testing.T) {
 			t.Errorf("connect with a bad token: %v", err)
 		}
 	})
+}
+
+// TestConnectRefused has a server that takes so few connections a second that
+// no machine is slow enough for none to be refused at first.
+func TestConnectRefused(t *testing.T) {
+	r, err := Connect(t.Context(), ConnectConfig{Target: start(t, "--accept-rate", "4"), Sessions: 12, Hold: time.Millisecond, Loops: 1})
+	checkReport(t, r, err, "refused for now")
+	if figure(t, r, "sessions") != 12 || figure(t, r, "refused for now") == 0 {
+		t.Errorf("%+v", r.Figures)
+	}
 }
 
 func checkReport(t *testing.T, r *report.Report, err error, inTable string) {

@@ -8,6 +8,27 @@ import (
 	"github.com/godwit-im/godwit/bench/client"
 )
 
+// TestArrivalsStop stops a process of arrivals whose timer is late.
+func TestArrivalsStop(t *testing.T) {
+	var town town
+	target := Target{Addr: "127.0.0.1:1"} // nobody connects
+	if err := startTown(t.Context(), &target, &town, 1, 1, func(*townLoop) {}); err != nil {
+		t.Fatal(err)
+	}
+	defer town.load.close()
+	town.each(func(l *townLoop) {
+		var dues []time.Duration
+		a := l.arrivals(1, func(due time.Duration) { dues = append(dues, due) })
+		now := l.pool.Loop().Now()
+		a.next = now - time.Millisecond
+		a.stop()
+		if len(dues) == 0 || dues[0] != now-time.Millisecond || a.next <= now {
+			t.Errorf("%v of what was due at %v came, and %v is next", dues, now-time.Millisecond, a.next)
+		}
+		l.arrivals(0, func(time.Duration) { t.Error("something came of nothing") }).stop()
+	})
+}
+
 // TestChatComplete has messages be lost in the two ways that a run must find.
 func TestChatComplete(t *testing.T) {
 	var town town

@@ -89,7 +89,7 @@ func (w *ConnectWorker) Sample(_ struct{}, s *Sample) error {
 }
 
 // aliveTimeout is how long all sessions together may take to answer a PING.
-const aliveTimeout = 30 * time.Second
+const aliveTimeout = 2 * time.Minute
 
 // Ping has every session answer a PING, and returns how many did.
 func (w *ConnectWorker) Ping(_ struct{}, alive *int64) error {

@@ -160,6 +160,7 @@ type measured struct {
 	rate          *report.Rate
 	usage         report.Usage
 	used          used
+	usedFor       int64 // deliveries meanwhile
 }
 
 // measure has the workers send for the warm-up and the time that is measured.
@@ -186,10 +187,10 @@ func (run *directRun) measure(ctx context.Context, rate float64) (*measured, err
 	if err != nil {
 		return nil, err
 	}
-	before := cfg.use(run.workers.pids)
+	before, delivered := cfg.use(run.workers.pids), m.total.Delivered
 	sampler := cfg.sample(run.began, run.workers.pids...)
 	err = run.watch(ctx, m)
-	m.used = cfg.use(run.workers.pids).since(before)
+	m.used, m.usedFor = cfg.use(run.workers.pids).since(before), m.total.Delivered-delivered
 	m.usage = sampler.Stop()
 	if err != nil {
 		return nil, err
@@ -198,7 +199,7 @@ func (run *directRun) measure(ctx context.Context, rate float64) (*measured, err
 	return m, err
 }
 
-// watch samples the workers once a second while they are measured.
+// watch samples the workers once a second while they are measured, and at the end.
 func (run *directRun) watch(ctx context.Context, m *measured) error {
 	ends := time.Now().Add(run.cfg.For)
 	for {
@@ -210,11 +211,11 @@ func (run *directRun) watch(ctx context.Context, m *measured) error {
 		if err != nil {
 			return err
 		}
+		fmt.Fprintf(orDiscard(run.cfg.Progress), "%4.0fs  %9.0f msgs/s  delivery p50 %v p99 %v\n",
+			p.T, last(m.rate.Points), micros(p.P50), micros(p.P99))
 		if left <= time.Second {
 			return nil
 		}
-		fmt.Fprintf(orDiscard(run.cfg.Progress), "%4.0fs  %9.0f msgs/s  delivery p50 %v p99 %v\n",
-			p.T, last(m.rate.Points), micros(p.P50), micros(p.P99))
 	}
 }
 
@@ -273,8 +274,8 @@ func (c *DirectConfig) targets(m *measured) []report.Figure {
 func (c *DirectConfig) single() bool { return c.Rate == 0 && c.Pairs == 1 && c.Window == 1 }
 
 func (m *measured) addTo(r *report.Report) {
-	m.used.addTo(r, m.total.Counted, "message")
-	if n := float64(m.total.Counted); m.used.logged > 0 && n > 0 && m.size == wantLogAt {
+	m.used.addTo(r, m.usedFor, "message")
+	if n := float64(m.usedFor); m.used.logged > 0 && n > 0 && m.size == wantLogAt {
 		r.Add(report.Lower("log per byte of bodies", "×", m.used.logged/n/wantLogAt).Want(wantLog))
 	}
 	r.Add(report.Lower("pulled, not pushed", "msgs", float64(m.total.Pulled)))

@@ -243,7 +243,7 @@ func (w *DirectWorker) Sample(_ struct{}, s *Sample) error {
 }
 
 // drainTimeout is how long the last messages of a step may take.
-const drainTimeout = 15 * time.Second
+const drainTimeout = 2 * time.Minute
 
 // End stops sending and returns when all that was sent was acked and delivered.
 func (w *DirectWorker) End(_ struct{}, s *Sample) error {
@@ -258,6 +258,9 @@ func (w *DirectWorker) End(_ struct{}, s *Sample) error {
 }
 
 func (l *directLoop) end(drained func()) {
+	if l.open {
+		l.arrivals() // what has been due since the timer last fired
+	}
 	now := l.pool.Loop().Now()
 	l.sending = false
 	l.timer.Stop()

@@ -228,7 +228,7 @@ func (g *groupRun) await(messages int) *countdown {
 }
 
 // roundTime is how long an order may take.
-const roundTime = 30 * time.Second
+const roundTime = 2 * time.Minute
 
 // until waits for an order.
 func (g *groupRun) until(ctx context.Context, order *countdown) error {
@@ -308,8 +308,9 @@ func (l *groupLoop) arrive() {
 	l.timer.Set(l.next)
 }
 
-// end returns how many have left.
+// end returns how many have left: all that have been due by now.
 func (l *groupLoop) end() int {
+	l.arrive()
 	l.timer.Stop()
 	return l.written
 }

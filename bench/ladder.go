@@ -31,6 +31,13 @@ func (c *LadderConfig) withDefaults() error {
 	return c.DirectConfig.withDefaults()
 }
 
+// holds reports whether a rate is not too much, at which delivery took p and so
+// many messages were not sent until the end: within the bound or not, who has
+// not sent what was due falls behind.
+func (c *LadderConfig) holds(p report.Latency, unsent int64) bool {
+	return p.Count > 0 && micros(p.P99) <= c.P99 && unsent <= p.Count/20
+}
+
 // Ladder finds the highest rate with a p99 within the bound. All its steps are
 // checked as Direct's messages are.
 func Ladder(ctx context.Context, cfg LadderConfig) (*report.Report, error) {
@@ -53,9 +60,7 @@ func Ladder(ctx context.Context, cfg LadderConfig) (*report.Report, error) {
 			if err != nil {
 				return false, err
 			}
-			p = m.delivery.Latency()
-			// Within the bound or not, who has not sent what was due falls behind.
-			if p.Count > 0 && micros(p.P99) <= cfg.P99 && m.total.Unsent <= p.Count/20 {
+			if p = m.delivery.Latency(); cfg.holds(p, m.total.Unsent) {
 				best, good = m, true
 				break
 			}

@@ -142,6 +142,7 @@ func Storm(ctx context.Context, cfg StormConfig) (*report.Report, error) {
 	stop := every(time.Second, s.progress)
 	err := s.run()
 	stop()
+	s.progress() // how it ended
 	if err := violated(r, err); err != nil {
 		return nil, err
 	}

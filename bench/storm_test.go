@@ -22,6 +22,10 @@ func briefStorm(target Target) StormConfig {
 	}
 }
 
+// mostTries is ten times as often as a device tries: one that does not wait
+// longer each time does so hundreds of times.
+const mostTries = 40
+
 // TestStorm has all connections be lost of a server that lets half of them come
 // back at once.
 func TestStorm(t *testing.T) {
@@ -29,7 +33,6 @@ func TestStorm(t *testing.T) {
 	for range 2 { // the second time into the same conversations
 		var progress bytes.Buffer
 		cfg := briefStorm(target)
-		cfg.Calm = 1100 * time.Millisecond // for a line of progress
 		cfg.Progress = &progress
 		cfg.PerSecond = 90
 		r, err := Storm(t.Context(), cfg)
@@ -48,7 +51,7 @@ func TestStorm(t *testing.T) {
 		if refused == 0 || math.Abs(mean-1-refused/120) > 0.001 {
 			t.Errorf("%v refusals, %v attempts per device", refused, mean)
 		}
-		if most := figure(t, r, "attempts per device, most"); most > 10 {
+		if most := figure(t, r, "attempts per device, most"); most > mostTries {
 			t.Errorf("a device tried %v times", most)
 		}
 		if acked, delivered := figure(t, r, "messages acked"), figure(t, r, "messages delivered"); acked < 100 || acked != delivered {
@@ -57,7 +60,7 @@ func TestStorm(t *testing.T) {
 		if figure(t, r, "of them pulled") == 0 {
 			t.Error("nobody had missed anything")
 		}
-		if !strings.Contains(progress.String(), "120 synced") && !strings.Contains(progress.String(), "128 synced") {
+		if !strings.Contains(progress.String(), "128 synced") { // with the pairs and writers
 			t.Errorf("progress %q", &progress)
 		}
 	}
@@ -74,7 +77,7 @@ func restartable(t *testing.T, between func(dir string) error) (target Target) {
 	cfg := node.Config{Binary: binary(t), Dir: filepath.Join(dir, "data"), Addr: addr, Log: t.Output()}
 	var server *node.Node
 	run := func(ctx context.Context) (Target, error) {
-		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+		ctx, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
 		var err error
 		if server, err = node.Start(cfg); err == nil {
@@ -114,7 +117,7 @@ func TestStormRestart(t *testing.T) {
 	if acked, delivered := figure(t, r, "messages acked"), figure(t, r, "messages delivered"); acked < 100 || acked > delivered {
 		t.Errorf("%v acked, %v delivered", acked, delivered)
 	}
-	if most := figure(t, r, "attempts per device, most"); most > 20 {
+	if most := figure(t, r, "attempts per device, most"); most > mostTries {
 		t.Errorf("a device tried %v times", most)
 	}
 }

@@ -170,7 +170,7 @@ func (c *town) settled(timeout time.Duration) error {
 }
 
 // settleTime is how long the last messages of a run may take.
-const settleTime = 30 * time.Second
+const settleTime = 2 * time.Minute
 
 // arrivals are events at random times: a Poisson process.
 type arrivals struct {
@@ -208,4 +208,10 @@ func (a *arrivals) due() {
 	}
 }
 
-func (a *arrivals) stop() { a.timer.Stop() }
+// stop ends them with those that are due by now.
+func (a *arrivals) stop() {
+	if a.gap > 0 {
+		a.due()
+	}
+	a.timer.Stop()
+}

@@ -23,9 +23,7 @@ func (t *Target) use(load []int) used {
 		u.server, u.written = server.CPU, server.WrittenBytes
 	}
 	if t.MetricsURL != "" {
-		ctx, cancel := context.WithTimeout(context.Background(), metricsTimeout)
-		defer cancel()
-		if values, err := report.ReadMetrics(ctx, t.MetricsURL); err == nil {
+		if values, err := report.ReadMetrics(context.Background(), t.MetricsURL); err == nil {
 			u.logged = values[loggedBytes]
 		}
 	}
@@ -37,10 +35,7 @@ func (t *Target) use(load []int) used {
 	return u
 }
 
-const (
-	metricsTimeout = 2 * time.Second
-	loggedBytes    = `godwit_store_written_bytes_total{by="log"}`
-)
+const loggedBytes = `godwit_store_written_bytes_total{by="log"}`
 
 func (u used) since(before used) used {
 	return used{

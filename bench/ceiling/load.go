@@ -12,7 +12,7 @@ import (
 )
 
 // drainTimeout is how long the last frames of a run may take.
-const drainTimeout = 15 * time.Second
+const drainTimeout = 2 * time.Minute
 
 // Timing says how long to measure.
 type Timing struct {

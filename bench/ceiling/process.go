@@ -21,7 +21,7 @@ import (
 const childEnv = "GODWIT_BENCH_CEILING"
 
 // patience is how long a child may take to answer.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // job is what a child is told.
 type job struct {

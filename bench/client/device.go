@@ -59,7 +59,7 @@ type Device struct {
 
 const (
 	// handshakeTimeout is how long the server may take to answer CONNECT.
-	handshakeTimeout = 30 * time.Second
+	handshakeTimeout = time.Minute
 	// leastRetry is the least time before a device comes back that was refused.
 	leastRetry = 10 * time.Millisecond
 	// maxLosses is how many handshakes in a row may end without a word: the

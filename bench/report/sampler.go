@@ -154,7 +154,7 @@ func (s *Sampler) sample(ctx context.Context) {
 		if p.MetricsURL == "" || ctx.Err() != nil {
 			continue
 		}
-		values, err := scrape(ctx, p.MetricsURL)
+		values, err := p.scrape(ctx)
 		if err != nil {
 			if !p.metricsFailed && ctx.Err() == nil {
 				p.metricsFailed = true
@@ -171,6 +171,15 @@ func (s *Sampler) sample(ctx context.Context) {
 		s.kernel.failed = true
 		s.errors = append(s.errors, err)
 	}
+}
+
+// sampleTimeout is short of the default period.
+const sampleTimeout = 800 * time.Millisecond
+
+func (w *watched) scrape(ctx context.Context) (map[string]float64, error) {
+	ctx, cancel := context.WithTimeout(ctx, sampleTimeout)
+	defer cancel()
+	return scrape(ctx, w.MetricsURL)
 }
 
 func (s *Sampler) sum() Usage {

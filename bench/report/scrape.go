@@ -76,8 +76,8 @@ func label(labels, name string) string {
 	return ""
 }
 
-// scrapeTimeout is short of the sampler's period.
-const scrapeTimeout = 800 * time.Millisecond
+// scrapeTimeout is how long a server may take to tell its metrics.
+const scrapeTimeout = 30 * time.Second
 
 // scrape reads metrics in Prometheus's text format. The values are by the
 // series as written, and summed up by the name alone.
