@@ -122,6 +122,7 @@ type directRun struct {
 	began     time.Time
 	workers   *workers
 	handshake *report.Histogram
+	delivered int64 // by the measurements so far
 }
 
 // start has the workers connect all users. began is the time 0 of all series.
@@ -159,8 +160,8 @@ type measured struct {
 	ack, delivery *report.Histogram
 	rate          *report.Rate
 	usage         report.Usage
-	used          used
-	usedFor       int64 // deliveries meanwhile
+	used          used  // from before the warm-up until nothing was under way
+	usedFor       int64 // deliveries in all of that
 }
 
 // measure has the workers send for the warm-up and the time that is measured.
@@ -172,6 +173,7 @@ func (run *directRun) measure(ctx context.Context, rate float64) (*measured, err
 		ack: report.NewHistogram(Ack), delivery: report.NewHistogram(Delivery),
 		rate: report.NewRate("delivered", "Throughput", "msgs/s"),
 	}
+	before := cfg.use(run.workers.pids)
 	_, err := call[struct{}](ctx, run.workers, "Direct.Begin", func(i int) any {
 		_, pairs := split(cfg.Pairs, cfg.Processes, i)
 		return DirectStep{
@@ -187,15 +189,15 @@ func (run *directRun) measure(ctx context.Context, rate float64) (*measured, err
 	if err != nil {
 		return nil, err
 	}
-	before, delivered := cfg.use(run.workers.pids), m.total.Delivered
 	sampler := cfg.sample(run.began, run.workers.pids...)
 	err = run.watch(ctx, m)
-	m.used, m.usedFor = cfg.use(run.workers.pids).since(before), m.total.Delivered-delivered
 	m.usage = sampler.Stop()
 	if err != nil {
 		return nil, err
 	}
 	_, err = run.sample(ctx, "Direct.End", m)
+	m.used, m.usedFor = cfg.use(run.workers.pids).since(before), m.total.Delivered-run.delivered
+	run.delivered = m.total.Delivered
 	return m, err
 }
 
