@@ -113,13 +113,15 @@ func (a *groupAct) named(users []string) []string {
 }
 
 // tellMembers tells all members what changed about n.Users, those whom it may
-// name; nothing if there is none.
+// name. If there is none, followers came to a broadcast or went, and to all others
+// nothing has changed.
 func (a *groupAct) tellMembers(n *pb.Notice, hidden bool) error {
-	if len(n.Users) > 0 {
-		a.g.MembersVersion++
-		if err := a.notice(n, hidden); err != nil {
-			return err
-		}
+	if len(n.Users) == 0 {
+		return a.tx.PutFollowers(a.index, a.g)
+	}
+	a.g.MembersVersion++
+	if err := a.notice(n, hidden); err != nil {
+		return err
 	}
 	return a.tx.PutGroup(a.index, a.g)
 }

@@ -143,7 +143,7 @@ func (d *Delivery) state(view *msgstore.View, user string, c *changed) (state *p
 		}
 		if g, stamp, _, err := d.store.GroupAt(c.conversation); err != nil {
 			return nil, 0, err
-		} else if stamp > c.known {
+		} else if max(stamp, c.mine.Joined) > c.known {
 			state.Group = g
 		}
 	}

@@ -70,4 +70,53 @@ func TestChangedSince(t *testing.T) {
 	check(t, w.begin().PutGroup(w.next("g:ann:1"), &pb.Group{Conversation: "g:ann:1", Name: "one"}))
 	check(t, w.commit())
 	expect(sixth, []string{"g:ann:1"}, append(everybody, "erin"))
+
+	// Who follows a broadcast is the business of who does.
+	check(t, w.begin().PutGroup(w.next(testBroadcast), broadcast(1)))
+	check(t, w.commit())
+	expect(s.Applied(0)-1, []string{testBroadcast}, everybody)
+	seventh := s.Applied(0)
+	for n := range uint32(3) {
+		check(t, w.begin().PutFollowers(w.next(testBroadcast), broadcast(n)))
+		if n == 1 {
+			continue // two in a commit
+		}
+		check(t, w.commit())
+		expect(seventh, nil, append(everybody, testBroadcast))
+	}
+	if g, stamp, _, err := s.GroupAt(testBroadcast); err != nil || g.Members != 2 || stamp != seventh {
+		t.Errorf("%v of %d, %v; want 2 of %d", g, stamp, err, seventh)
+	}
+	// Both in a commit, in either order.
+	for _, followersLast := range []bool{false, true} {
+		before := s.Applied(0)
+		check(t, w.begin().PutFollowers(w.next(testBroadcast), broadcast(3)))
+		check(t, w.begin().PutGroup(w.next(testBroadcast), broadcast(4)))
+		changed := w.index[0]
+		if followersLast {
+			check(t, w.begin().PutFollowers(w.next(testBroadcast), broadcast(5)))
+		}
+		check(t, w.commit())
+		expect(before, []string{testBroadcast}, everybody)
+		g, stamp, _, err := s.GroupAt(testBroadcast)
+		if want := map[bool]uint32{false: 4, true: 5}[followersLast]; err != nil || g.Members != want || stamp != changed {
+			t.Errorf("%v of %d, %v; want %d of %d", g, stamp, err, want, changed)
+		}
+	}
+}
+
+// Only a broadcast has followers.
+func TestFollowersOfNothing(t *testing.T) {
+	s := openMem(t)
+	w := newWriter(s)
+	if err := w.begin().PutFollowers(w.next(testBroadcast), broadcast(1)); err == nil {
+		t.Error("a broadcast that isn't there has a follower")
+	}
+	w.tx.Discard()
+	w = newWriter(s)
+	check(t, w.begin().PutGroup(w.next(testGroup), &pb.Group{Conversation: testGroup}))
+	if err := w.begin().PutFollowers(w.next(testGroup), &pb.Group{Conversation: testGroup, Members: 1}); err == nil {
+		t.Error("a group has a follower")
+	}
+	w.tx.Discard()
 }

@@ -119,9 +119,11 @@ func (tx *Tx) publish() {
 		p := s.PartitionOf(r.id.conversation)
 		s.parts[p].changes.markMember(r.id.user, r.id.conversation, tx.parts[p].index)
 	}
-	for g := range tx.groups {
-		p := s.PartitionOf(g)
-		s.parts[p].changes.mark(g, tx.parts[p].index)
+	for id, g := range tx.groups {
+		p := s.PartitionOf(id)
+		if g.stamp > s.parts[p].synced.Load() { // more than the number of its followers
+			s.parts[p].changes.mark(id, tx.parts[p].index)
+		}
 	}
 	for _, p := range tx.touched {
 		s.parts[p].synced.Store(tx.parts[p].index)

@@ -14,7 +14,15 @@ import (
 	"github.com/godwit-im/godwit/protocol/pb"
 )
 
-const testGroup = "g:ann:1"
+const (
+	testGroup     = "g:ann:1"
+	testBroadcast = "g:ann:news"
+)
+
+// broadcast is the data of the test broadcast, with so many followers.
+func broadcast(followers uint32) *pb.Group {
+	return &pb.Group{Conversation: testBroadcast, Kind: pb.GroupKind_GROUP_KIND_BROADCAST, Members: followers}
+}
 
 // standing puts a user's standing in the test group.
 func (w *writer) standing(user string, standing pb.Standing) error {
@@ -74,6 +82,8 @@ func everything(t *testing.T, s *Store) map[string]string {
 	put("Head", h, err)
 	g, stamp, _, err := s.GroupAt(testGroup)
 	put("GroupAt", fmt.Sprint(g.GetName(), stamp), err)
+	g, _, err = s.Group(testBroadcast)
+	put("Group's followers", g.GetMembers(), err)
 	for _, requests := range []bool{false, true} {
 		var users []string
 		_, err = s.GroupMembers(testGroup, requests, "", 10, func(user string, m Member) error {
@@ -148,6 +158,7 @@ func fillGroup(t *testing.T, w *writer) {
 	))
 	_, err := tx.PutDeleted(next(), "bob", testGroup, []uint64{1})
 	check(t, err)
+	check(t, tx.PutGroup(w.next(testBroadcast), broadcast(300)))
 	id := protocol.DirectID("ann", "bob")
 	check(t, tx.Create(w.next(id), id, "ann", "bob"))
 	check(t, tx.PutMember(w.next(id), "ann", id, Member{Membership: &pb.Membership{Remark: "old"}}))
@@ -193,6 +204,7 @@ func changeGroup(t *testing.T, w *writer) {
 	))
 	_, err = tx.PutDeleted(next(), "bob", testGroup, []uint64{2})
 	check(t, err)
+	check(t, tx.PutFollowers(w.next(testBroadcast), broadcast(301)))
 	id := protocol.DirectID("ann", "bob")
 	check(t, tx.PutMember(w.next(id), "ann", id, Member{Membership: &pb.Membership{Remark: "new"}}))
 }

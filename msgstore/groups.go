@@ -1,7 +1,9 @@
 package msgstore
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -11,7 +13,8 @@ import (
 	"github.com/godwit-im/godwit/protocol/pb"
 )
 
-// groupAt is a group's data and the log index at which they changed last.
+// groupAt is a group's data and the log index at which they changed last, but for
+// the number of a broadcast's followers.
 type groupAt struct {
 	group *pb.Group
 	stamp uint64
@@ -45,7 +48,41 @@ func (tx *Tx) PutGroup(index uint64, g *pb.Group) error {
 		return tx.fail(fmt.Errorf("msgstore: put group: %w", err))
 	}
 	tx.groups[g.Conversation] = groupAt{g, index}
-	return tx.putRow(index, appendGroupKey(nil, p, g.Conversation), value)
+	if err := tx.putRow(index, appendGroupKey(nil, p, g.Conversation), value); err != nil {
+		return err
+	}
+	if g.Kind == pb.GroupKind_GROUP_KIND_BROADCAST {
+		return tx.putFollowers(index, p, g)
+	}
+	return nil
+}
+
+// PutFollowers sets how many members a broadcast has, which there is, and nothing
+// else of g. That is in a row of its own and no change of the group: of the
+// million who may follow it, nobody is to be told of one more. g must not be
+// changed afterwards.
+func (tx *Tx) PutFollowers(index uint64, g *pb.Group) error {
+	p := tx.s.PartitionOf(g.Conversation)
+	if err := tx.touch(p, index); err != nil {
+		return err
+	}
+	at, ok := tx.groups[g.Conversation]
+	if !ok {
+		var err error
+		if _, at.stamp, ok, err = tx.s.GroupAt(g.Conversation); err != nil {
+			return tx.fail(err)
+		}
+	}
+	if !ok || g.Kind != pb.GroupKind_GROUP_KIND_BROADCAST {
+		return tx.fail(fmt.Errorf("msgstore: put followers: there is no broadcast %q", g.Conversation))
+	}
+	at.group = g
+	tx.groups[g.Conversation] = at
+	return tx.putFollowers(index, p, g)
+}
+
+func (tx *Tx) putFollowers(index uint64, p int, g *pb.Group) error {
+	return tx.putRow(index, appendFollowersKey(nil, p, g.Conversation), binary.AppendUvarint(nil, uint64(g.Members)))
 }
 
 // Group is Tx.Group for what is durable.
@@ -54,7 +91,8 @@ func (s *Store) Group(conversation string) (*pb.Group, bool, error) {
 	return g, found, err
 }
 
-// GroupAt is Group with the log index at which the data changed last.
+// GroupAt is Group with the log index at which the data changed last, but for the
+// number of a broadcast's followers.
 func (s *Store) GroupAt(conversation string) (g *pb.Group, stamp uint64, found bool, err error) {
 	at, lease, ok := s.groups.get(conversation)
 	if ok {
@@ -65,13 +103,34 @@ func (s *Store) GroupAt(conversation string) (g *pb.Group, stamp uint64, found b
 		s.groups.drop(conversation, lease)
 		return nil, 0, false, err
 	}
-	g = new(pb.Group)
-	if err := proto.Unmarshal(value, g); err != nil {
+	if g, err = s.decodeGroup(conversation, value); err != nil {
 		s.groups.drop(conversation, lease)
-		return nil, 0, false, fmt.Errorf("%w: bad group value of %q", ErrCorrupt, conversation)
+		return nil, 0, false, err
 	}
 	s.groups.fill(conversation, lease, groupAt{g, stamp})
 	return g, stamp, true, nil
+}
+
+// decodeGroup decodes the row of a group. How many follow a broadcast it looks
+// up: its row says how many did when the rest changed last.
+func (s *Store) decodeGroup(conversation string, value []byte) (*pb.Group, error) {
+	g := new(pb.Group)
+	if err := proto.Unmarshal(value, g); err != nil {
+		return nil, fmt.Errorf("%w: bad group value of %q", ErrCorrupt, conversation)
+	}
+	if g.Kind != pb.GroupKind_GROUP_KIND_BROADCAST {
+		return g, nil
+	}
+	value, _, err := s.row(appendFollowersKey(nil, s.PartitionOf(conversation), conversation))
+	if err != nil || value == nil { // nobody has come or gone since it was in format 3
+		return g, err
+	}
+	n, size := binary.Uvarint(value)
+	if size != len(value) || n > math.MaxUint32 {
+		return nil, fmt.Errorf("%w: bad number of followers of %q", ErrCorrupt, conversation)
+	}
+	g.Members = uint32(n)
+	return g, nil
 }
 
 // memberClass is the class of the row that a group has for a member; 0 for

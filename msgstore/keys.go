@@ -31,6 +31,7 @@ const (
 
 	// Rows (rows.go).
 	tableExpiry      = 'e' // time (u64) conversation 0x00 seq (u64)
+	tableFollowers   = 'f' // conversation
 	tableGroupMember = 'g' // conversation 0x00 class user
 	tableGroup       = 'i' // conversation
 	tableMention     = 'n' // conversation 0x00 user 0x00 seq (u64); no user: all
@@ -119,6 +120,10 @@ func appendPart(dst []byte, part string) []byte { return append(append(dst, part
 
 func appendGroupKey(dst []byte, p int, conversation string) []byte {
 	return append(appendTable(dst, p, tableGroup), conversation...)
+}
+
+func appendFollowersKey(dst []byte, p int, conversation string) []byte {
+	return append(appendTable(dst, p, tableFollowers), conversation...)
 }
 
 // The classes of the rows of a group's members.

@@ -62,7 +62,7 @@ func (m *model) compareRowCounts(s *Store) error {
 		return true, nil
 	})
 	for _, table := range []byte{
-		tableExpiry, tableGroupMember, tableGroup, tableMention, tableFollowUp, tableSeen, tableReaction, tableGone, tableDeleted,
+		tableExpiry, tableFollowers, tableGroupMember, tableGroup, tableMention, tableFollowUp, tableSeen, tableReaction, tableGone, tableDeleted,
 	} {
 		if err != nil || got[table] != want[table] {
 			return fmt.Errorf("table %c has %d rows, %w; want %d", table, got[table], err, want[table])
@@ -115,6 +115,9 @@ func (m *model) compareGroup(s *Store, id string, c *modelConversation) error {
 	want, exists := m.rows[modelRow{table: tableGroup, conversation: id}]
 	if err != nil || found != exists || g.GetName() != want.text || stamp != want.stamp {
 		return fmt.Errorf("the group is %v of %d, %v, %w; want %v", g, stamp, found, err, want)
+	}
+	if followers, counted := m.rows[modelRow{table: tableFollowers, conversation: id}]; counted && fmt.Sprint(g.Members) != followers.text {
+		return fmt.Errorf("the broadcast has %d followers; want %s", g.Members, followers.text)
 	}
 	for _, requests := range []bool{false, true} {
 		class := byte(classActive)

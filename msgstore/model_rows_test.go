@@ -3,6 +3,7 @@ package msgstore
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -32,8 +33,10 @@ type rowFacts struct {
 	text  string
 }
 
+const modelBroadcast = "g:c:7"
+
 var (
-	modelGroups    = []string{"g:a:1", "g:bb:1", "g:c:7"}
+	modelGroups    = []string{"g:a:1", "g:bb:1", modelBroadcast}
 	modelReactions = []string{"+1", "\U0001f600"}
 )
 
@@ -77,10 +80,7 @@ func (r *rowCommands) run() error {
 	case op == 9:
 		return r.member(id, c)
 	case op == 10 && strings.HasPrefix(id, "g:"):
-		g := &pb.Group{Conversation: id, Name: fmt.Sprint(r.rnd.IntN(1000))}
-		index := r.next(id)
-		r.put(index, modelRow{table: tableGroup, conversation: id}, g.Name)
-		return r.tx.PutGroup(index, g)
+		return r.group(id)
 	case op < 12:
 		return r.followUp(id)
 	case op == 12:
@@ -96,6 +96,27 @@ func (r *rowCommands) run() error {
 	default:
 		return r.delete(id, c)
 	}
+}
+
+// group changes a group's data or, in that which is a broadcast, perhaps no more
+// than the number of its followers.
+func (r *rowCommands) group(id string) error {
+	g := &pb.Group{Conversation: id, Name: fmt.Sprint(r.rnd.IntN(1000))}
+	data, followers := modelRow{table: tableGroup, conversation: id}, modelRow{table: tableFollowers, conversation: id}
+	index := r.next(id)
+	if id != modelBroadcast {
+		r.put(index, data, g.Name)
+		return r.tx.PutGroup(index, g)
+	}
+	g.Kind, g.Members = pb.GroupKind_GROUP_KIND_BROADCAST, r.rnd.Uint32()
+	r.put(index, followers, fmt.Sprint(g.Members))
+	now, exists, err := r.tx.Group(id)
+	if err != nil || !exists || r.rnd.IntN(2) == 0 {
+		r.put(index, data, g.Name)
+		return errors.Join(err, r.tx.PutGroup(index, g))
+	}
+	g.Name = now.Name
+	return r.tx.PutFollowers(index, g)
 }
 
 func (r *rowCommands) send(id string, c *modelConversation) error {
@@ -257,7 +278,7 @@ func (r *rowCommands) member(id string, c *modelConversation) error {
 	if err := r.tx.PutMember(index, user, id, row); err != nil {
 		return err
 	}
-	if row.Stamp = index; !exists {
+	if row.Stamp = index; !exists || memberClass(id, want) != classActive && memberClass(id, row) == classActive {
 		row.Joined = index
 	}
 	c.members[user] = row

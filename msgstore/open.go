@@ -14,11 +14,12 @@ import (
 )
 
 // formatVersion is the version of the keys and values, Pebble's files aside.
-const formatVersion = 3
+const formatVersion = 4
 
 // readableFormat is the oldest version that can be read. Version 2 has no rows but
 // the first kinds, and nothing in memberships and conversation rows that is
-// absent when it is zero.
+// absent when it is zero. Version 3 has the followers of a broadcast in the
+// group's data alone.
 const readableFormat = 2
 
 // newEpochFile is a file in the store's directory that makes the next Open

@@ -71,7 +71,7 @@ func TestOpenRefuses(t *testing.T) {
 		create(t, *opts)
 		opts.Partitions = 8
 	})
-	check("newer format", ErrFormat, "has version 4, this program knows version 3", func(t *testing.T, disk vfs.FS, opts *Options) {
+	check("newer format", ErrFormat, "has version 5, this program knows version 4", func(t *testing.T, disk vfs.FS, opts *Options) {
 		s := open(t, *opts)
 		value := binary.BigEndian.AppendUint32(nil, formatVersion+1)
 		if err := s.db.Set(identityKey(), append(value, "whatever"...), pebble.Sync); err != nil {
@@ -79,7 +79,7 @@ func TestOpenRefuses(t *testing.T) {
 		}
 		closeStore(t, s)
 	})
-	check("older format", ErrFormat, "has version 1, this program knows version 3", func(t *testing.T, _ vfs.FS, opts *Options) {
+	check("older format", ErrFormat, "has version 1, this program knows version 4", func(t *testing.T, _ vfs.FS, opts *Options) {
 		s := open(t, *opts)
 		if err := s.db.Set(identityKey(), append(binary.BigEndian.AppendUint32(nil, readableFormat-1), "whatever"...), pebble.Sync); err != nil {
 			t.Fatal(err)

@@ -339,7 +339,8 @@ func (tx *Tx) Member(user, conversation string) (Member, bool, error) {
 }
 
 // PutMember changes a user's membership, or makes it. m.Joined and m.Stamp are
-// set by the store.
+// set by the store: Joined is the index at which the row was made or, in a group,
+// at which the user became a member last.
 func (tx *Tx) PutMember(index uint64, user, conversation string, m Member) error {
 	r, err := tx.member(user, conversation)
 	if err != nil {
@@ -349,8 +350,9 @@ func (tx *Tx) PutMember(index uint64, user, conversation string, m Member) error
 		return err
 	}
 	was := r.now
-	m.Stamp, m.Joined = index, r.now.Joined
-	if !r.exists {
+	m.Stamp, m.Joined = index, was.Joined
+	wasClass, isClass := memberClass(conversation, was), memberClass(conversation, m)
+	if !r.exists || isClass == classActive && wasClass != classActive {
 		m.Joined = index
 	}
 	r.now, r.exists = m, true
@@ -358,7 +360,7 @@ func (tx *Tx) PutMember(index uint64, user, conversation string, m Member) error
 		r.changed = true
 		tx.changed = append(tx.changed, r)
 	}
-	if wasClass, isClass := memberClass(conversation, was), memberClass(conversation, m); wasClass != isClass {
+	if wasClass != isClass {
 		return tx.moveMember(index, user, conversation, wasClass, isClass)
 	}
 	return nil

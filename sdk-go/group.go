@@ -73,7 +73,10 @@ type Group struct {
 	History       HistoryPolicy
 	MembersInvite bool // members may invite; else only the owner and admins
 	Muted         bool // only the owner and admins may write
-	Members       int  // how many there are
+	// Members is how many there are. Of a broadcast, how many there were when its
+	// data were told last: who comes and goes is told to nobody. FetchConversations
+	// has how many there are now.
+	Members int
 	// Version rises with every change of the fields above but Members and
 	// Admins, MembersVersion with every change of who is a member, and as what.
 	Version        uint64

@@ -15,15 +15,15 @@ import (
 	"github.com/godwit-im/godwit/protocol/pb"
 )
 
-// format2 makes a store as a program that knew format 2 left it: the one that
-// TestFormat wrote then.
-func format2(t *testing.T, opts Options) {
+// earlier makes a store as a program that knew an earlier format left it: the one
+// that TestFormat wrote then, which is in a file of testdata.
+func earlier(t *testing.T, opts Options, file string) {
 	t.Helper()
 	db, err := pebble.Open(opts.Dir, &pebble.Options{
 		FS: opts.FS, Comparer: comparer, FormatMajorVersion: pebble.FormatNewest, Logger: pebbleLogger{&events{logger: opts.Logger}},
 	})
 	check(t, err)
-	text, err := os.ReadFile("testdata/format2.txt")
+	text, err := os.ReadFile("testdata/" + file)
 	check(t, err)
 	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
 	for i := 0; i < len(lines); i += 2 {
@@ -41,19 +41,12 @@ func format2(t *testing.T, opts Options) {
 func TestFormat2IsOpened(t *testing.T) {
 	opts := memOptions(t, vfs.NewMem())
 	opts.Partitions = 1
-	format2(t, opts)
+	earlier(t, opts, "format2.txt")
 	s := open(t, opts)
 	if got, want := s.Epoch(), binary.BigEndian.Uint64([]byte("_EPOCH__")); got != want {
 		t.Errorf("the epoch became %x", got)
 	}
-	version := func() (v uint32) {
-		value, err := s.value(identityKey())
-		check(t, err)
-		return binary.BigEndian.Uint32(value)
-	}
-	if got := version(); got != formatVersion {
-		t.Errorf("the format is still %d", got)
-	}
+	checkVersion(t, s)
 	closeStore(t, s)
 	s = open(t, opts)
 	defer closeStore(t, s)
@@ -92,5 +85,43 @@ func TestFormat2IsOpened(t *testing.T) {
 	}
 	if m, _, err := s.Member("alice", "d:alice:bob"); err != nil || !m.Membership.GetBlocked() || m.Joined != 1 {
 		t.Errorf("member %+v, %v after a change", m, err)
+	}
+}
+
+// checkVersion: a program that doesn't know the present format refuses the store.
+func checkVersion(t *testing.T, s *Store) {
+	t.Helper()
+	value, err := s.value(identityKey())
+	check(t, err)
+	if got := binary.BigEndian.Uint32(value); got != formatVersion {
+		t.Errorf("the format is still %d", got)
+	}
+}
+
+// A store of format 3 has what it had, and its broadcasts their followers: until
+// one comes or goes, as many as the group's data say.
+func TestFormat3IsOpened(t *testing.T) {
+	opts := memOptions(t, vfs.NewMem())
+	opts.Partitions = 1
+	earlier(t, opts, "format3.txt")
+	s := open(t, opts)
+	checkVersion(t, s)
+	if g, stamp, _, err := s.GroupAt("g:ann:1"); err != nil || g.GetName() != "new" || stamp != 0x20 {
+		t.Errorf("the group is %v of %d, %v", g, stamp, err)
+	}
+	const news = "g:ann:news"
+	g, stamp, _, err := s.GroupAt(news)
+	if err != nil || g.GetMembers() != 300 || stamp != 0x2e {
+		t.Fatalf("the broadcast is %v of %d, %v", g, stamp, err)
+	}
+	g = proto.Clone(g).(*pb.Group)
+	g.Members++
+	w := newWriter(s)
+	check(t, errors.Join(w.begin().PutFollowers(w.next(news), g), w.commit()))
+	closeStore(t, s)
+	s = open(t, opts)
+	defer closeStore(t, s)
+	if g, stamp, _, err := s.GroupAt(news); err != nil || g.GetMembers() != 301 || stamp != 0x2e {
+		t.Errorf("with one more, the broadcast is %v of %d, %v", g, stamp, err)
 	}
 }
