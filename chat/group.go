@@ -233,20 +233,23 @@ func (a *groupAct) change(req *pb.ChangeGroup) (*protocol.Error, error) {
 }
 
 // setAttributes sets those of the group that are named, in the order of their
-// keys, and reports whether it may have so many.
+// keys, and reports whether it may have so many. Of each it keeps what it counts:
+// unknown fields, which may be of any size, would make the group's data too large
+// for a frame.
 func (a *groupAct) setAttributes(changes []*pb.Attribute) bool {
 	byKey := func(x *pb.Attribute, key string) int { return cmp.Compare(x.Key, key) }
 	all := slices.Clone(a.g.Attributes)
 	for _, change := range changes {
 		i, found := slices.BinarySearchFunc(all, change.Key, byKey)
+		attribute := &pb.Attribute{Key: change.Key, Value: change.Value}
 		switch {
 		case len(change.Value) == 0 && found:
 			all = slices.Delete(all, i, i+1)
 		case len(change.Value) == 0:
 		case found:
-			all[i] = change
+			all[i] = attribute
 		default:
-			all = slices.Insert(all, i, change)
+			all = slices.Insert(all, i, attribute)
 		}
 	}
 	size := 0

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/godwit-im/godwit/protocol"
@@ -288,5 +289,25 @@ func TestCheckedIsApplied(t *testing.T) {
 	}
 	if len(unknown) > 0 {
 		t.Errorf("of %d actions these are unknown to Apply: %v", oneof.Len(), unknown)
+	}
+}
+
+// What a newer protocol may add to an attribute is bounded by nothing here, so it
+// is not kept: the group's data are in a frame with every change of them.
+func TestAttributesOfANewerProtocol(t *testing.T) {
+	newer := &pb.Attribute{Key: "key", Value: []byte("value")}
+	newer.ProtoReflect().SetUnknown(protowire.AppendBytes(
+		protowire.AppendTag(nil, 15, protowire.BytesType), make([]byte, 200<<10)))
+	store := openStore(t, storeOptions(vfs.NewMem()))
+	h := newHall(t, store, &pb.CreateGroup{Attributes: []*pb.Attribute{newer}})
+	defer h.tx.Discard()
+	h.must(hallOwner, &pb.GroupRequest{Action: &pb.GroupRequest_Change{Change: &pb.ChangeGroup{
+		Attributes: []*pb.Attribute{newer},
+	}}})
+	r := h.group(hallOwner, &pb.GroupRequest{Action: &pb.GroupRequest_Change{Change: &pb.ChangeGroup{
+		Name: proto.String("name"), Attributes: []*pb.Attribute{newer},
+	}}})
+	if want := []*pb.Attribute{{Key: "key", Value: []byte("value")}}; !proto.Equal(&pb.Group{Attributes: r.Group.GetAttributes()}, &pb.Group{Attributes: want}) {
+		t.Errorf("the group has attributes of %d bytes", proto.Size(r.Group))
 	}
 }
