@@ -1,6 +1,8 @@
 package presence
 
 import (
+	"cmp"
+
 	"github.com/godwit-im/godwit/msgstore"
 	"github.com/godwit-im/godwit/protocol"
 	"github.com/godwit-im/godwit/protocol/pb"
@@ -109,30 +111,29 @@ func (p *Presence) addressees(id string, req *pb.Signal) ([]string, error) {
 }
 
 // welcome refuses a signal from who may not write to peer, or has never talked
-// with them: a signal is no way to come to know somebody.
+// with them: a signal is no way to come to know somebody, nor to find out whether
+// one is blocked by them.
 func (p *Presence) welcome(conversation, id, peer string) error {
-	theirs, _, err := p.store.Member(peer, conversation)
-	if err != nil {
-		return err
-	}
-	if theirs.Membership.GetBlocked() {
-		return p.blocked()
-	}
 	mine, _, err := p.store.Member(id, conversation)
 	if err != nil {
 		return err
 	}
+	contacts := mine.Membership.GetContact() == pb.ContactState_CONTACT_STATE_CONTACT
+	if !contacts && !p.cfg.Rules.ContactsOnly {
+		if head, _, err := p.store.Head(conversation); err != nil || head.Seq == 0 {
+			return cmp.Or(err, error(errNotAMember))
+		}
+	}
+	theirs, _, err := p.store.Member(peer, conversation)
 	switch {
-	case mine.Membership.GetContact() == pb.ContactState_CONTACT_STATE_CONTACT:
-		return nil
-	case p.cfg.Rules.ContactsOnly:
+	case err != nil:
+		return err
+	case theirs.Membership.GetBlocked():
+		return p.blocked()
+	case !contacts && p.cfg.Rules.ContactsOnly:
 		return errUnwelcome
 	}
-	head, _, err := p.store.Head(conversation)
-	if err == nil && head.Seq == 0 {
-		return errNotAMember
-	}
-	return err
+	return nil
 }
 
 func (p *Presence) blocked() error {
@@ -185,10 +186,13 @@ func (p *Presence) oneOf(id string, req *pb.Signal) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if theirs.Membership.GetBlocked() {
-		return nil, p.blocked()
+	switch {
+	case !theirs.Membership.GetBlocked():
+		return []string{req.User}, nil
+	case p.cfg.Rules.TellBlocked:
+		return nil, errBlocked
 	}
-	return []string{req.User}, nil
+	return nil, nil // as if they were not there
 }
 
 // active reports whether a user is a member of a group.

@@ -139,6 +139,7 @@ func TestSignalsAreRefused(t *testing.T) {
 	pl.talk("ann", "bob")
 	pl.talk("ann", "blocker")
 	pl.contact("blocker", "ann", pb.ContactAction_CONTACT_ACTION_BLOCK)
+	pl.contact("stranger", "ann", pb.ContactAction_CONTACT_ACTION_BLOCK)
 	pl.contact("ann", "asked", pb.ContactAction_CONTACT_ACTION_REQUEST)
 	small := pl.group(pb.GroupKind_GROUP_KIND_GROUP, "bob", "small", "ann", "blocker")
 	large := pl.group(pb.GroupKind_GROUP_KIND_GROUP, "bob", "large", "ann", "cid", "blocker")
@@ -161,7 +162,8 @@ func TestSignalsAreRefused(t *testing.T) {
 		{&pb.Signal{Conversation: "d:ann:bob", Type: "t", Device: "phone"}, pb.Code_CODE_BAD_ARGUMENT},
 		{&pb.Signal{Conversation: "d:ann:bob", Type: "t", Body: make([]byte, protocol.MaxSignal+1)}, pb.Code_CODE_BAD_ARGUMENT},
 		{&pb.Signal{Conversation: "d:bob:cid", Type: "t"}, pb.Code_CODE_NOT_A_MEMBER},
-		{&pb.Signal{Conversation: "d:ann:stranger", Type: "t"}, pb.Code_CODE_NOT_A_MEMBER},
+		{&pb.Signal{Conversation: "d:ann:unknown", Type: "t"}, pb.Code_CODE_NOT_A_MEMBER},
+		{&pb.Signal{Conversation: "d:ann:stranger", Type: "t"}, pb.Code_CODE_NOT_A_MEMBER}, // who has blocked them
 		{&pb.Signal{Conversation: "d:ann:asked", Type: "t"}, pb.Code_CODE_NOT_A_MEMBER},
 		{&pb.Signal{Conversation: "d:ann:bob", Type: "t", User: "cid"}, pb.Code_CODE_NOT_A_MEMBER},
 		{&pb.Signal{Conversation: "d:ann:blocker", Type: "t"}, pb.Code_CODE_NOT_ALLOWED},
@@ -174,7 +176,6 @@ func TestSignalsAreRefused(t *testing.T) {
 		{&pb.Signal{Conversation: news, Type: "t"}, pb.Code_CODE_NOT_ALLOWED},
 		{&pb.Signal{Conversation: large, Type: "t"}, pb.Code_CODE_GROUP_TOO_LARGE},
 		{&pb.Signal{Conversation: small, Type: "t", User: "cid"}, pb.Code_CODE_NOT_A_MEMBER},
-		{&pb.Signal{Conversation: small, Type: "t", User: "blocker"}, pb.Code_CODE_NOT_ALLOWED},
 	} {
 		if _, err := ann.signal(c.req); protocol.CodeOf(err) != c.want {
 			t.Errorf("%v: %v, want %s", c.req, err, c.want.Name())
@@ -188,8 +189,14 @@ func TestSignalsAreRefused(t *testing.T) {
 		t.Errorf("%v, %v", reached, err)
 	}
 
+	// To one of a group who has blocked the sender, as if they were not there.
+	if reached, err := ann.signal(&pb.Signal{Conversation: small, Type: "t", User: "blocker"}); reached || err != nil || blocker.signals() != "" {
+		t.Errorf("to who has blocked the sender: %v, %v", reached, err)
+	}
 	pl.cfg.Rules.TellBlocked = true
-	_, err := ann.signal(&pb.Signal{Conversation: "d:ann:blocker", Type: "t"})
+	_, err := ann.signal(&pb.Signal{Conversation: small, Type: "t", User: "blocker"})
+	wantCode(t, err, pb.Code_CODE_BLOCKED)
+	_, err = ann.signal(&pb.Signal{Conversation: "d:ann:blocker", Type: "t"})
 	wantCode(t, err, pb.Code_CODE_BLOCKED)
 	pl.cfg.Rules.ContactsOnly = true
 	_, err = ann.signal(&pb.Signal{Conversation: "d:ann:bob", Type: "t"})
