@@ -12,9 +12,8 @@ var errNotYours = protocol.Errorf(pb.Code_CODE_NOT_ALLOWED, "only the server wri
 type sender struct {
 	users []string // both, in a direct conversation
 
-	// In a group: its data, and the sender's row in it.
-	group *pb.Group
-	row   msgstore.Member
+	group *pb.Group       // in a group: its data
+	row   msgstore.Member // the sender's, in a group and, for an event, in a direct conversation
 }
 
 // senderOf returns the sender of cmd's message, or why nothing can come from
@@ -27,7 +26,11 @@ func senderOf(tx *msgstore.Tx, cmd *Command) (sender, *protocol.Error, error) {
 			return sender{}, errNotAMember, nil
 		}
 		refusal, err := refuseDirect(tx, cmd.Rules, cmd.Conversation, cmd.User, peer)
-		return sender{users: []string{cmd.User, peer}}, refusal, err
+		from := sender{users: []string{cmd.User, peer}}
+		if err == nil && refusal == nil && isEvent(cmd.Kind) {
+			from.row, _, err = tx.Member(cmd.User, cmd.Conversation)
+		}
+		return from, refusal, err
 	case protocol.Group:
 		g, found, err := tx.Group(cmd.Conversation)
 		if err != nil || !found || g.DissolvedSeq > 0 {
@@ -88,7 +91,7 @@ func (s *sender) refuseSend(cmd *Command) *protocol.Error {
 	return refusal
 }
 
-// first is the first seq that the sender may read.
+// first is the first seq that the sender of an event may read.
 func (s *sender) first() uint64 {
 	return max(s.row.Membership.GetFromSeq(), s.row.Membership.GetClearedSeq()+1)
 }
