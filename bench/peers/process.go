@@ -75,7 +75,7 @@ func startChild(ctx context.Context, dir string, command listens) (*child, netip
 }
 
 func (c *child) ready(ctx context.Context, addr netip.AddrPort) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()

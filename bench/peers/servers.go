@@ -154,7 +154,7 @@ func makeStreams(ctx context.Context, addr netip.AddrPort, streams int) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for i := range streams {
 		_, err := js.CreateStream(ctx, jetstream.StreamConfig{
