@@ -17,11 +17,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// brief is long enough for something to happen on a machine where much else does.
-var brief = Timing{Warmup: 20 * time.Millisecond, For: 300 * time.Millisecond}
+// brief has hardly a warm-up, so that what is sent first is measured, however
+// long it takes.
+var brief = Timing{Warmup: time.Nanosecond, For: 300 * time.Millisecond}
 
 func testContext(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -37,7 +38,7 @@ func TestEcho(t *testing.T) {
 	if r.FrameSize < 300 || r.FrameSize > 350 {
 		t.Errorf("frames of %d bytes, a SEND of 256 has 300 to 350", r.FrameSize)
 	}
-	if r.Rate < 100 || r.RoundTrip.Count == 0 || r.RoundTrip.P50 <= 0 || r.RoundTrip.P50 > r.RoundTrip.Max {
+	if r.Rate <= 0 || r.RoundTrip.Count == 0 || r.RoundTrip.P50 <= 0 || r.RoundTrip.P50 > r.RoundTrip.Max {
 		t.Errorf("%+v", r)
 	}
 	if r.Cost.Server <= 0 || r.Cost.Load <= 0 {
@@ -71,7 +72,7 @@ func TestRelay(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%+v: %v", cfg, err)
 		}
-		if r.Rate < 10 || r.Ack.Count == 0 || r.Ack.P50 <= 0 || r.Delivery.P50 <= 0 {
+		if r.Rate <= 0 || r.Ack.Count == 0 || r.Ack.P50 <= 0 || r.Delivery.P50 <= 0 {
 			t.Errorf("%+v: %+v", cfg, r)
 		}
 	}
@@ -83,7 +84,7 @@ func TestStoringRelay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Rate < 10 || r.Ack.Count == 0 || r.Ack.P50 <= 0 {
+	if r.Rate <= 0 || r.Ack.Count == 0 || r.Ack.P50 <= 0 {
 		t.Errorf("%+v", r)
 	}
 	empty(t, dir)

@@ -106,14 +106,12 @@ func scan(ctx context.Context, log logConfig, timing Timing, reuse bool) (rate f
 	defer func() { err = errors.Join(err, s.close()) }()
 	random := rand.New(rand.NewPCG(1, 1))
 	var page []byte
-	var began time.Time
-	n := 0
-	start := time.Now()
+	began, warm, n := time.Now(), false, 0
 	for ctx.Err() == nil {
-		if time.Since(start) < timing.Warmup {
-			began, n = time.Now(), 0
-		} else if time.Since(began) >= timing.For && !began.IsZero() {
+		if passed := time.Since(began); warm && passed >= timing.For {
 			break
+		} else if !warm && passed >= timing.Warmup {
+			began, warm, n = time.Now(), true, 0
 		}
 		if page, err = s.appendPage(page[:0], random.IntN(log.Conversations)); err != nil {
 			return 0, err
