@@ -35,6 +35,10 @@ type Config struct {
 	Version string
 	// Logger receives everything; nil = slog.Default().
 	Logger *slog.Logger
+	// Now is the clock that connections, sessions, tokens and presence go by where
+	// their part has none of its own; nil = time.Now. Messages have those of Store
+	// and Chat.
+	Now func() time.Time
 }
 
 // DrainConfig paces Shutdown.

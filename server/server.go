@@ -50,6 +50,14 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Net.Loops == 0 {
 		cfg.Net.Loops = runtime.GOMAXPROCS(0)
 	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	for _, now := range []*func() time.Time{&cfg.Net.Now, &cfg.Session.Now, &cfg.Auth.Now, &cfg.Presence.Now} {
+		if *now == nil {
+			*now = cfg.Now
+		}
+	}
 	verifier, err := session.NewVerifier(cfg.Auth)
 	if err != nil {
 		return nil, err
@@ -108,7 +116,7 @@ func (s *Server) assemble(cfg Config, verifier *session.Verifier, metrics *admin
 		maxBody:  cfg.Session.MaxBody,
 		limits:   limits{store: s.store, rules: &s.cfg.Chat.Rules},
 		invites:  invites{most: cfg.Chat.Rules.InvitesPerMinute},
-		now:      time.Now,
+		now:      cfg.Session.Now,
 		logger:   cfg.Logger,
 	}
 	cfg.Net.Logger = cfg.Logger
