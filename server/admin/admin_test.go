@@ -72,7 +72,7 @@ func start(t *testing.T, cfg Config, m *Metrics, src Source) (url string) {
 	}
 	t.Cleanup(func() {
 		http.DefaultClient.CloseIdleConnections()
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := a.Close(ctx); err != nil {
 			t.Errorf("close: %v", err)
