@@ -44,6 +44,7 @@ func wantRefused(t *testing.T, s *Server, code protocol.Code) {
 	if !e.Retryable {
 		t.Error("not marked as retryable")
 	}
+	_ = p.Close() // or it would linger
 }
 
 func TestConnectionCap(t *testing.T) {
@@ -140,6 +141,7 @@ func TestStorm(t *testing.T) {
 	}}, func(cfg *Config) {
 		cfg.MaxConns, cfg.MaxUnauthenticated = limit, limit
 		cfg.AcceptRate, cfg.AcceptBurst = 1e6, 1e6
+		cfg.Now = time.Now // for those who linger
 	})
 	base := descriptors(t)
 	peak := 0

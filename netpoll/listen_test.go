@@ -88,7 +88,8 @@ func TestAddressInUse(t *testing.T) {
 	// And a port is free again at once, with connections of the last owner in
 	// TIME_WAIT.
 	h, conns, _ := accept()
-	first := start(t, h)
+	// On an address of its own, where nobody else may take the port in between.
+	first := start(t, h, func(cfg *Config) { cfg.Addr = "127.0.0.2:0" })
 	p := dial(t, first)
 	within(t, "connection", conns)
 	stop(t, first)

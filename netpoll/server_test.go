@@ -107,7 +107,8 @@ func TestCloseAllGivesUp(t *testing.T) {
 	}
 }
 
-// TestStop ends everything at once; what is called afterwards does nothing.
+// TestStop ends everything at once, as the clock that stands still shows: no time
+// limit is waited for. What is called afterwards does nothing.
 func TestStop(t *testing.T) {
 	h, conns, ends := accept()
 	s := start(t, h)
@@ -118,11 +119,7 @@ func TestStop(t *testing.T) {
 	}
 	for all[0].Push(numbered(0, 4<<10)) {
 	}
-	began := time.Now()
 	stop(t, s)
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("took %v", took)
-	}
 	for range all {
 		if err := within(t, "OnClose", ends); !errors.Is(err, ErrStopped) {
 			t.Errorf("OnClose got %v, want %v", err, ErrStopped)
@@ -237,7 +234,7 @@ func TestTicks(t *testing.T) {
 			t.Fatalf("a tick of loop %d", loop)
 		}
 		seen[loop]++
-		if now := within(t, "tick", ticks); now.Before(time.Now().Add(59 * time.Minute)) {
+		if now := within(t, "tick", ticks); !now.Equal(ck.now()) {
 			t.Fatalf("a tick at %v, not by the server's clock", now)
 		}
 	}
