@@ -30,6 +30,9 @@ func (d *Delivery) Detach(s *session.Session) { d.present.detach(s) }
 // The session's first SYNC, which reads later, finds what is the user's of it.
 func (d *Delivery) load(l *listener) error {
 	groups, err := d.members.Groups(l.session.User)
+	if err == nil && len(groups) > d.cfg.Rules.MaxGroups {
+		groups, err = d.living(groups)
+	}
 	if err != nil {
 		return err
 	}
@@ -37,4 +40,20 @@ func (d *Delivery) load(l *listener) error {
 		return d.members.Settled(d.members.PartitionOf(conversation)) + 1
 	})
 	return nil
+}
+
+// living returns those of groups that were not dissolved. A user is in no more of
+// them than the rules allow, but in any number of others, in which nothing happens
+// any more: there must be no seats in those.
+func (d *Delivery) living(groups []string) (living []string, err error) {
+	for _, conversation := range groups {
+		g, found, err := d.store.Group(conversation)
+		if err != nil {
+			return nil, err
+		}
+		if found && g.DissolvedSeq == 0 {
+			living = append(living, conversation)
+		}
+	}
+	return living, nil
 }

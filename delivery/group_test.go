@@ -57,6 +57,27 @@ func TestGroupThroughTheLog(t *testing.T) {
 	}
 }
 
+// A user may be in any number of groups that were dissolved, and they take up no
+// memory of the user's sessions.
+func TestNoSeatsInDissolvedGroups(t *testing.T) {
+	rules := chat.DefaultRules()
+	rules.MaxGroups = 2
+	n := newNode(t, func(c *nodeConfig) { c.chat.Rules, c.delivery.Rules = rules, &rules })
+	ann := n.attach("ann", "phone", 0)
+	for i := range 20 {
+		id := fmt.Sprintf("g%d", i)
+		ann.group("", &pb.GroupRequest{Action: &pb.GroupRequest_Create{Create: &pb.CreateGroup{ClientId: id}}})
+		if i >= rules.MaxGroups {
+			ann.group(protocol.GroupID("ann", id), &pb.GroupRequest{Action: &pb.GroupRequest_Dissolve{Dissolve: &pb.Nothing{}}})
+		}
+	}
+	before := n.present.seats.Load()
+	n.attach("ann", "desk", 0).synced(nil, 0)
+	if added := n.present.seats.Load() - before; added != int64(rules.MaxGroups) {
+		t.Errorf("a session has %d seats, in %d groups", added, rules.MaxGroups)
+	}
+}
+
 // BenchmarkLoad is what a login costs for its user's groups, and the end of the
 // session: ns/first at the first one since the server's start, ns/op afterwards.
 func BenchmarkLoad(b *testing.B) {

@@ -18,7 +18,7 @@ func (g *gateway) onGroup(s *session.Session, f protocol.Frame, now time.Time) e
 	if err := chat.CheckGroup(s.User, &req); err != nil {
 		return err
 	}
-	if err := g.invites.take(s.User, len(asked(s.User, &req)), now); err != nil {
+	if err := g.invites.take(s.User, asked(&req), now); err != nil {
 		return err
 	}
 	cmd := chat.Command{Op: chat.OpGroup, Conversation: req.Conversation, User: s.User, Group: &req}
@@ -28,21 +28,20 @@ func (g *gateway) onGroup(s *session.Session, f protocol.Frame, now time.Time) e
 	return g.submit(s, f, now, cmd)
 }
 
-// asked returns the users whom a request of user's adds, invites, or brings to the
-// doors of others.
-func asked(user string, req *pb.GroupRequest) []string {
+// asked returns how many a request adds, invites, or brings to the doors of others.
+func asked(req *pb.GroupRequest) int {
 	switch action := req.Action.(type) {
 	case *pb.GroupRequest_Create:
-		return action.Create.GetUsers()
+		// One at the least: a group that is made, and dissolved, is kept for good.
+		return max(1, len(action.Create.GetUsers()))
 	case *pb.GroupRequest_Add:
-		return action.Add.GetUsers()
+		return len(action.Add.GetUsers())
 	case *pb.GroupRequest_Invite:
-		return action.Invite.GetUsers()
+		return len(action.Invite.GetUsers())
 	case *pb.GroupRequest_Join:
-		// It may ask the owner and every admin, again after each refuse.
-		return []string{user}
+		return 1 // it may ask the owner and every admin, again after each refuse
 	}
-	return nil
+	return 0
 }
 
 // entering returns the users whom a request of user's may make members.

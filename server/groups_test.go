@@ -144,7 +144,10 @@ func TestInvitesAreLimited(t *testing.T) {
 	}
 	// One passes in a minute. Where a minute ends in between, two do.
 	for name, asks := range map[string]func(user string) bool{
-		"added":   func(user string) bool { return limited(protocol.TypeGroup, add(group, user)) },
+		"added": func(user string) bool { return limited(protocol.TypeGroup, add(group, user)) },
+		"created": func(user string) bool {
+			return limited(protocol.TypeGroup, &pb.GroupRequest{Action: &pb.GroupRequest_Create{Create: &pb.CreateGroup{ClientId: user}}})
+		},
 		"invited": func(user string) bool { return limited(protocol.TypeGroup, invite(group, user)) },
 		"contact": func(user string) bool {
 			return limited(protocol.TypeContact, &pb.ContactRequest{User: user, Action: pb.ContactAction_CONTACT_ACTION_REQUEST})

@@ -26,7 +26,7 @@ func ruleFields(c *server.Config) []knob.Field {
 		{Name: "signals-per-second", Value: knob.Int(&c.Session.SignalRate), Doc: "signals that a session sends for long [RATE_LIMITED]"},
 		{Name: "signal-burst", Value: knob.Int(&c.Session.SignalBurst), Doc: "signals that a session sends at once [RATE_LIMITED]"},
 		{Name: "offline-after", Value: knob.Duration(&c.Presence.Delay), Doc: "time after which a user who has gone is told to be offline; who is back before was never away"},
-		{Name: "invites-per-minute", Value: knob.Int(&r.InvitesPerMinute), Doc: "users that one adds or invites to groups or asks to be a contact, and groups that one joins or asks to join, in a minute [RATE_LIMITED]"},
+		{Name: "invites-per-minute", Value: knob.Int(&r.InvitesPerMinute), Doc: "users that one adds or invites to groups or asks to be a contact, and groups that one makes, joins or asks to join, in a minute [RATE_LIMITED]"},
 		{Name: "devices", Value: knob.Int(&c.Session.MaxDevices), Doc: "devices that a user has connected at a time [TOO_MANY_DEVICES]"},
 		{Name: "login", Value: knob.Choice(&c.Session.LoginPolicy,
 			knob.Option[session.LoginPolicy]{Name: "all", Value: session.LoginAll},
