@@ -125,7 +125,7 @@ func TestPresenceIsForThoseWhoMaySeeIt(t *testing.T) {
 	want("everybody", true, true)
 	contact(bob, "eve", pb.ContactAction_CONTACT_ACTION_BLOCK)
 	want("everybody but those who are blocked", true, false)
-	eve.refused(protocol.TypeSignal, &pb.Signal{Conversation: "d:bob:eve", Type: "t"}, pb.Code_CODE_NOT_ALLOWED)
+	eve.refused(protocol.TypeSignal, &pb.Signal{Conversation: "d:bob:eve", Type: "t"}, pb.Code_CODE_NOT_A_MEMBER)
 
 	// What alice may not see any more she is not told.
 	var m pb.Subscribed
