@@ -164,8 +164,10 @@ func (d *Delivery) look(view *msgstore.View, user string, c *changed) (news bool
 	case c.head.Stamp > c.since || c.mine.Stamp > c.since:
 		return true, nil
 	case kind == protocol.Direct:
+		// By the cursors alone: whatever else changes in a peer's row, such as that
+		// they have blocked the user, must not be seen from here.
 		err = c.readPeers(view, user)
-		return c.peers.Stamp > c.since, err
+		return c.peers.Moved > c.since, err
 	case kind == protocol.Group:
 		_, stamp, _, err := d.store.GroupAt(c.conversation)
 		return stamp > c.since, err

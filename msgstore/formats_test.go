@@ -57,7 +57,7 @@ func TestFormat2IsOpened(t *testing.T) {
 	if h, _, err := s.Head("d:alice:dave"); err != nil || h.Seq != 1 || h.MinSeq != 2 || h.Shown != 1 || h.Sender != "alice" {
 		t.Errorf("head of what was trimmed: %+v, %v", h, err)
 	}
-	if m, found, err := s.Member("alice", "d:alice:bob"); err != nil || !found || m != (Member{ReadSeq: 2, DeliveredSeq: 2, ReadOthers: 1, Joined: 1, Stamp: 5}) {
+	if m, found, err := s.Member("alice", "d:alice:bob"); err != nil || !found || m != (Member{ReadSeq: 2, DeliveredSeq: 2, ReadOthers: 1, Joined: 1, Stamp: 5, Moved: 5}) {
 		t.Errorf("member %+v, %v, %v", m, found, err)
 	}
 

@@ -278,7 +278,7 @@ func (r *rowCommands) member(id string, c *modelConversation) error {
 	if err := r.tx.PutMember(index, user, id, row); err != nil {
 		return err
 	}
-	if row.Stamp = index; !exists || memberClass(id, want) != classActive && memberClass(id, row) == classActive {
+	if row = put(want, row, index); !exists || memberClass(id, want) != classActive && memberClass(id, row) == classActive {
 		row.Joined = index
 	}
 	c.members[user] = row

@@ -213,8 +213,19 @@ func (m *machine) Mark(t *rapid.T) {
 	if err := m.tx.PutMember(index, user, id, row); err != nil {
 		t.Fatal(err)
 	}
-	row.Stamp = index
-	c.members[user] = row
+	c.members[user] = put(c.members[user], row, index)
+}
+
+// put is row as it is found when it was put at index in the place of was.
+func put(was, row Member, index uint64) Member {
+	row.Stamp, row.Joined, row.Moved = index, was.Joined, was.Moved
+	if row.ReadSeq != was.ReadSeq || row.DeliveredSeq != was.DeliveredSeq {
+		row.Moved = index
+	}
+	if row.ReadSeq == 0 && row.DeliveredSeq == 0 {
+		row.Moved = 0
+	}
+	return row
 }
 
 func (m *machine) Trim(t *rapid.T) {

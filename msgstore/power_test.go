@@ -92,9 +92,9 @@ func (pt *powerTest) command(t *testing.T, w *writer, m *model, from, to string,
 	case x < 9:
 		row := c.members[from]
 		row.ReadSeq = c.head().Seq
-		row.Stamp = w.next(id)
-		check(t, w.begin().PutMember(row.Stamp, from, id, row))
-		c.members[from] = row
+		index := w.next(id)
+		check(t, w.begin().PutMember(index, from, id, row))
+		c.members[from] = put(c.members[from], row, index)
 	default:
 		pt.trim(t, w, m, id, rnd)
 	}

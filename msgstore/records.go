@@ -56,6 +56,9 @@ type Member struct {
 	Joined uint64
 	// Stamp is the log index of the last change. The store sets it.
 	Stamp uint64
+	// Moved is that of the last change of ReadSeq or DeliveredSeq, 0 as long as both
+	// are: what others may know of. All else is the user's own. The store sets it.
+	Moved uint64
 	// Membership is the rest of what there is to a user; nil if nothing was ever
 	// set. It is shared by all who read it and never changed.
 	Membership *pb.Membership
@@ -77,12 +80,21 @@ const rewritten = 1 << 63
 
 func isRewritten(value []byte) bool { return binary.BigEndian.Uint64(value)&rewritten != 0 }
 
+// movedFollows is in front of Member.Moved, where that isn't the stamp. Nothing in
+// the encoding of a Membership begins so: it would be a field with number 0.
+const movedFollows = 1
+
+func (m *Member) hasCursors() bool { return m.ReadSeq|m.DeliveredSeq != 0 }
+
 func appendMember(dst []byte, m Member) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, m.Stamp)
 	dst = binary.AppendUvarint(dst, m.Joined)
 	dst = binary.AppendUvarint(dst, m.ReadSeq)
 	dst = binary.AppendUvarint(dst, m.DeliveredSeq)
 	dst = binary.AppendUvarint(dst, m.ReadOthers)
+	if m.Moved != m.Stamp && m.hasCursors() {
+		dst = binary.AppendUvarint(append(dst, movedFollows), m.Moved)
+	}
 	if m.Membership != nil {
 		// What Marshal refuses are strings that aren't UTF-8, and ours are.
 		dst, _ = proto.MarshalOptions{Deterministic: true}.MarshalAppend(dst, m.Membership)
@@ -93,6 +105,13 @@ func appendMember(dst []byte, m Member) []byte {
 func decodeMember(value []byte) (Member, error) {
 	d := decoder{b: value}
 	m := Member{Stamp: d.fixed64(), Joined: d.uvarint(), ReadSeq: d.uvarint(), DeliveredSeq: d.uvarint(), ReadOthers: d.uvarint()}
+	if m.hasCursors() {
+		m.Moved = m.Stamp
+	}
+	if len(d.b) > 0 && d.b[0] == movedFollows {
+		d.take(1)
+		m.Moved = d.uvarint()
+	}
 	if len(d.b) > 0 && !d.bad {
 		m.Membership = new(pb.Membership)
 		if err := proto.Unmarshal(d.b, m.Membership); err != nil {

@@ -74,12 +74,15 @@ func TestRowsComeBack(t *testing.T) {
 			ReadSeq: rapid.Uint64().Draw(t, "read"), DeliveredSeq: rapid.Uint64().Draw(t, "delivered"), ReadOthers: rapid.Uint64().Draw(t, "others"),
 			Joined: rapid.Uint64().Draw(t, "joined"), Stamp: rapid.Uint64().Draw(t, "stamp"),
 		}
+		if m.ReadSeq > 0 || m.DeliveredSeq > 0 {
+			m.Moved = rapid.OneOf(rapid.Just(m.Stamp), rapid.Uint64()).Draw(t, "moved")
+		}
 		if got, err := decodeMember(appendMember(nil, m)); err != nil || got != m {
 			t.Fatalf("%+v became %+v, %v", m, got, err)
 		}
 		with := m
 		with.Membership = &pb.Membership{Role: pb.Role_ROLE_ADMIN, Nick: rapid.String().Draw(t, "nick"), FromSeq: rapid.Uint64().Draw(t, "from")}
-		if got, err := decodeMember(appendMember(nil, with)); err != nil || !proto.Equal(got.Membership, with.Membership) || got.ReadOthers != m.ReadOthers {
+		if got, err := decodeMember(appendMember(nil, with)); err != nil || !proto.Equal(got.Membership, with.Membership) || got.ReadOthers != m.ReadOthers || got.Moved != m.Moved {
 			t.Fatalf("%+v became %+v, %v", with, got, err)
 		}
 		c := conversationRow{stamp: m.Stamp, created: m.Joined, minSeq: m.ReadSeq}

@@ -338,8 +338,8 @@ func (tx *Tx) Member(user, conversation string) (Member, bool, error) {
 	return r.now, r.exists, nil
 }
 
-// PutMember changes a user's membership, or makes it. m.Joined and m.Stamp are
-// set by the store: Joined is the index at which the row was made or, in a group,
+// PutMember changes a user's membership, or makes it. m.Joined, m.Stamp and m.Moved
+// are set by the store: Joined is the index at which the row was made or, in a group,
 // at which the user became a member last.
 func (tx *Tx) PutMember(index uint64, user, conversation string, m Member) error {
 	r, err := tx.member(user, conversation)
@@ -350,7 +350,13 @@ func (tx *Tx) PutMember(index uint64, user, conversation string, m Member) error
 		return err
 	}
 	was := r.now
-	m.Stamp, m.Joined = index, was.Joined
+	m.Stamp, m.Joined, m.Moved = index, was.Joined, was.Moved
+	switch {
+	case !m.hasCursors():
+		m.Moved = 0
+	case m.ReadSeq != was.ReadSeq || m.DeliveredSeq != was.DeliveredSeq:
+		m.Moved = index
+	}
 	wasClass, isClass := memberClass(conversation, was), memberClass(conversation, m)
 	if !r.exists || isClass == classActive && wasClass != classActive {
 		m.Joined = index

@@ -190,7 +190,7 @@ func TestJoinedStays(t *testing.T) {
 		check(t, w.begin().PutMember(w.next(id), "alice", id, Member{ReadSeq: 1, Joined: 77, Stamp: 77}))
 		check(t, w.commit())
 	}
-	if m, found, err := s.Member("alice", id); err != nil || !found || m != (Member{ReadSeq: 1, Joined: 1, Stamp: 4}) {
+	if m, found, err := s.Member("alice", id); err != nil || !found || m != (Member{ReadSeq: 1, Joined: 1, Stamp: 4, Moved: 2}) {
 		t.Errorf("%+v, %v, %v", m, found, err)
 	}
 }

@@ -92,3 +92,36 @@ func TestAccount(t *testing.T) {
 		t.Errorf("a change of nothing set %v", &m)
 	}
 }
+
+// What one does to a conversation for oneself, the other one can't see: no SYNC of
+// theirs reports it. What they may know, that one has read, it does.
+func TestOwnIsNoNewsToTheOther(t *testing.T) {
+	n := startNode(t, nil)
+	alice, bob := n.login("alice", "phone"), n.login("bob", "phone")
+	bob.send(aliceBob, "m1", "hi")
+	cursor := bob.synced(nil).Cursor
+	reported := func() int { return len(bob.synced(cursor).Conversations) }
+	set := func(typ protocol.Type, req proto.Message, want protocol.Type, resp proto.Message) {
+		t.Helper()
+		alice.call(typ, req, want, resp)
+		if reported() != 0 {
+			t.Errorf("after %v bob's SYNC reports the conversation", req)
+		}
+	}
+	own := func() {
+		t.Helper()
+		block := &pb.ContactRequest{User: "bob", Action: pb.ContactAction_CONTACT_ACTION_BLOCK}
+		set(protocol.TypeContact, block, protocol.TypeContacted, new(pb.Contacted))
+		unblock := &pb.ContactRequest{User: "bob", Action: pb.ContactAction_CONTACT_ACTION_UNBLOCK}
+		set(protocol.TypeContact, unblock, protocol.TypeContacted, new(pb.Contacted))
+		set(protocol.TypeSettings, &pb.SetSettings{Conversation: aliceBob, Draft: proto.String("well")}, protocol.TypeSet, new(pb.Set))
+		set(protocol.TypeSettings, &pb.SetSettings{Conversation: aliceBob, Draft: proto.String("")}, protocol.TypeSet, new(pb.Set))
+	}
+	own()
+	alice.call(protocol.TypeMark, &pb.Mark{Conversation: aliceBob, ReadSeq: 1}, protocol.TypeMarked, new(pb.Marked))
+	if reported() != 1 {
+		t.Error("bob's SYNC does not report that alice has read")
+	}
+	cursor = bob.synced(cursor).Cursor
+	own()
+}
