@@ -202,7 +202,7 @@ func (a *groupAct) change(req *pb.ChangeGroup) (*protocol.Error, error) {
 	if req.IfVersion != 0 && req.IfVersion != a.g.Version {
 		return errOtherVersion, nil
 	}
-	before := proto.Clone(a.g)
+	before := proto.Clone(a.g).(*pb.Group)
 	set := func(to *string, from *string) {
 		if from != nil {
 			*to = *from
@@ -225,8 +225,12 @@ func (a *groupAct) change(req *pb.ChangeGroup) (*protocol.Error, error) {
 	if proto.Equal(before, a.g) {
 		return nil, nil
 	}
+	// What the attributes say is between the members' programs, which may have
+	// much to say.
+	before.Attributes = a.g.Attributes
+	quiet := proto.Equal(before, a.g)
 	a.g.Version++
-	if err := a.notice(&pb.Notice{Type: pb.NoticeType_NOTICE_TYPE_GROUP_CHANGED, Group: a.g}, false); err != nil {
+	if err := a.notice(&pb.Notice{Type: pb.NoticeType_NOTICE_TYPE_GROUP_CHANGED, Group: a.g}, quiet); err != nil {
 		return nil, err
 	}
 	return nil, a.tx.PutGroup(a.index, a.g)

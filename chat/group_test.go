@@ -254,6 +254,50 @@ func TestCreateAgainByWhoLeft(t *testing.T) {
 	}
 }
 
+// TestQuietNotices: what a change of the attributes alone appends is for the
+// members' programs. It is in the log like all others, and is not shown.
+func TestQuietNotices(t *testing.T) {
+	store := openStore(t, storeOptions(vfs.NewMem()))
+	h := newHall(t, store, &pb.CreateGroup{Name: "a"})
+	defer h.tx.Discard()
+	shown := uint64(1) // GROUP_CREATED
+	for seq, try := range []struct {
+		change *pb.ChangeGroup
+		quiet  bool
+	}{
+		{&pb.ChangeGroup{Attributes: attributes(0, 2, 1)}, true},
+		{&pb.ChangeGroup{Attributes: attributes(1, 1, 0)}, true}, // it goes
+		{&pb.ChangeGroup{Attributes: attributes(2, 1, 1), Name: new("b")}, false},
+		{&pb.ChangeGroup{Attributes: attributes(3, 1, 1), Name: new("b")}, true}, // the name is the same
+		{&pb.ChangeGroup{Attributes: attributes(3, 1, 1), Muted: new(true)}, false},
+		{&pb.ChangeGroup{Notice: new("c")}, false},
+	} {
+		seq := uint64(seq + 2)
+		r := h.group(hallOwner, changeGroup(try.change))
+		if r.Err != nil || r.Seq != seq || r.Group.Version != seq {
+			t.Fatalf("%d: %+v", seq, r)
+		}
+		m, err := readMessage(h.tx.Message, h.id, seq)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := uint64(0)
+		if try.quiet {
+			want = shown
+		} else {
+			shown = seq
+		}
+		head, _, err := h.tx.Head(h.id)
+		if err != nil || m.ShownSeq != want || head.Seq != seq || head.Shown != shown || m.Count != 0 {
+			t.Errorf("%v: %v has shown_seq %d, want %d; the head shows %d, want %d; %v", try.change, m, m.ShownSeq, want, head.Shown, shown, err)
+		}
+		n := &pb.Notice{}
+		if err := proto.Unmarshal(m.Body, n); err != nil || n.Type != pb.NoticeType_NOTICE_TYPE_GROUP_CHANGED || !proto.Equal(n.Group, r.Group) {
+			t.Errorf("%v tells %v, %v", try.change, n, err)
+		}
+	}
+}
+
 // TestLargestNotice: the notices of groups are in frames like all messages.
 func TestLargestNotice(t *testing.T) {
 	store := openStore(t, storeOptions(vfs.NewMem()))

@@ -244,7 +244,12 @@ func (r *run) group(t *rapid.T, name string) {
 }
 
 func (r *run) groupChange(t *rapid.T) (change godwit.GroupChange) {
-	switch rapid.IntRange(0, 4).Draw(t, "what") {
+	what := rapid.IntRange(0, 6).Draw(t, "what")
+	if what >= 5 || what == 0 && rapid.Bool().Draw(t, "and an attribute") {
+		key := rapid.SampledFrom([]string{"state", "at"}).Draw(t, "key")
+		change.Attributes = map[string][]byte{key: []byte(rapid.SampledFrom([]string{"", "on", "off"}).Draw(t, "value"))}
+	}
+	switch what {
 	case 0:
 		change.Name = new(rapid.SampledFrom([]string{"name", "other"}).Draw(t, "name"))
 	case 1:
@@ -261,6 +266,9 @@ func (r *run) groupChange(t *rapid.T) (change godwit.GroupChange) {
 
 func changeLine(c godwit.GroupChange) string {
 	var all []string
+	for key, value := range c.Attributes { // one at the most
+		all = append(all, fmt.Sprintf("attribute %s %q", key, value))
+	}
 	switch {
 	case c.Name != nil:
 		all = append(all, "name "+*c.Name)

@@ -40,6 +40,7 @@ type message struct {
 	// an edit, those of them who may have read the target without being mentioned.
 	calls []string
 	edit  uint64 // the seq of the edit that the message has its body from
+	quiet bool   // a notice that nobody is shown
 }
 
 // row is what a conversation is to one user.
@@ -164,7 +165,7 @@ func (c *conversation) bounds(r *row) (first, last uint64) {
 
 // shown reports whether a message has a place in what users see.
 func (m *message) shown() bool {
-	return !m.isEvent() && (m.Notice == nil || m.Notice.Type != godwit.NoticeNickChanged)
+	return !m.isEvent() && !m.quiet && (m.Notice == nil || m.Notice.Type != godwit.NoticeNickChanged)
 }
 
 func (m *message) isEvent() bool { return m.Target > 0 }

@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"bytes"
+	"maps"
 	"slices"
 	"time"
 
@@ -359,12 +361,22 @@ func (w *world) change(user string, c *conversation, change godwit.GroupChange) 
 	if change.Muted != nil {
 		g.Muted = *change.Muted
 	}
-	if g.Name == before.Name && g.Join == before.Join && g.History == before.History &&
-		g.MembersInvite == before.MembersInvite && g.Muted == before.Muted {
+	quiet := g.Name == before.Name && g.Join == before.Join && g.History == before.History &&
+		g.MembersInvite == before.MembersInvite && g.Muted == before.Muted
+	g.Attributes = make(map[string][]byte)
+	maps.Copy(g.Attributes, before.Attributes)
+	for key, value := range change.Attributes {
+		if g.Attributes[key] = value; len(value) == 0 {
+			delete(g.Attributes, key)
+		}
+	}
+	if quiet && maps.EqualFunc(g.Attributes, before.Attributes, bytes.Equal) {
 		return 0
 	}
 	g.Version++
-	return w.notice(c, user, godwit.NoticeGroupChanged, nil, nil)
+	seq := w.notice(c, user, godwit.NoticeGroupChanged, nil, nil)
+	c.at(seq).quiet = quiet
+	return seq
 }
 
 // contact is CONTACT.

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -69,8 +70,12 @@ func groupLine(g *godwit.Group) string {
 	if g.Kind == godwit.GroupKindBroadcast {
 		members = "some" // who is there is not told of those who come and go
 	}
-	return fmt.Sprintf("kind %d owner %s admins %v name %q join %d history %d invite %t muted %t members %s versions %d %d dissolved %d",
-		g.Kind, g.Owner, slices.Sorted(slices.Values(g.Admins)), g.Name, g.Join, g.History, g.MembersInvite, g.Muted,
+	var attributes []string
+	for _, key := range slices.Sorted(maps.Keys(g.Attributes)) {
+		attributes = append(attributes, fmt.Sprintf("%s=%s", key, g.Attributes[key]))
+	}
+	return fmt.Sprintf("kind %d owner %s admins %v name %q attributes %v join %d history %d invite %t muted %t members %s versions %d %d dissolved %d",
+		g.Kind, g.Owner, slices.Sorted(slices.Values(g.Admins)), g.Name, attributes, g.Join, g.History, g.MembersInvite, g.Muted,
 		members, g.Version, g.MembersVersion, g.DissolvedSeq)
 }
 

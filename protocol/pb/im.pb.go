@@ -424,7 +424,8 @@ const (
 	NoticeType_NOTICE_TYPE_ROLE_CHANGED NoticeType = 6
 	// users[0] is the owner now.
 	NoticeType_NOTICE_TYPE_OWNER_CHANGED NoticeType = 7
-	// group has the new name, avatar, notice, attributes and policies.
+	// group has the new name, avatar, notice, attributes and policies. Not to be
+	// shown where nothing but attributes is new.
 	NoticeType_NOTICE_TYPE_GROUP_CHANGED NoticeType = 8
 	// users may not write until member.muted_until_ms; 0 = they may again.
 	NoticeType_NOTICE_TYPE_MEMBERS_MUTED NoticeType = 9

@@ -173,7 +173,7 @@ type grouping struct {
 // do changes the group, appends a notice and pushes both; rows are the users
 // whose own rows changed. f sees the seq that the notice will have.
 func (g *grouping) do(n *pb.Notice, rows []string, members bool, f func(seq uint64, group *pb.Group)) {
-	audience := g.c.active()
+	audience, before := g.c.active(), g.c.group
 	g.s.changeGroup(g.c, func(group *pb.Group) {
 		f(g.c.head()+1, group)
 		if members {
@@ -186,7 +186,11 @@ func (g *grouping) do(n *pb.Notice, rows []string, members bool, f func(seq uint
 	if !members {
 		n.Group = g.c.group
 	}
-	g.seq = g.s.notice(g.c, n, n.Type != pb.NoticeType_NOTICE_TYPE_NICK_CHANGED)
+	shown := n.Type != pb.NoticeType_NOTICE_TYPE_NICK_CHANGED
+	if n.Type == pb.NoticeType_NOTICE_TYPE_GROUP_CHANGED {
+		shown = !sameButAttributes(before, g.c.group)
+	}
+	g.seq = g.s.notice(g.c, n, shown)
 	m := g.c.messages[g.seq-1]
 	g.s.pushMessage(m, g.origin)
 	for _, user := range audience { // those too who are no members any more
@@ -197,6 +201,14 @@ func (g *grouping) do(n *pb.Notice, rows []string, members bool, f func(seq uint
 	for _, user := range rows {
 		g.s.touchMember(g.c, user, g.origin)
 	}
+}
+
+// sameButAttributes reports whether nothing but attributes, and the version, tells
+// two states of a group apart.
+func sameButAttributes(before, after *pb.Group) bool {
+	after = proto.Clone(after).(*pb.Group)
+	after.Attributes, after.Version = before.Attributes, before.Version
+	return proto.Equal(before, after)
 }
 
 // pushTo pushes m to user's sessions. Server.mu is held.
