@@ -41,6 +41,7 @@ func (c *client) write(e journal.Entry) {
 func (c *client) live(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, minLife+time.Duration(c.rng.Int64N(int64(maxLife-minLife))))
 	defer cancel()
+	c.write(journal.Entry{Op: journal.OpLive, At: time.Now().UnixMilli()})
 	store, err := godwit.OpenFileStore(c.fleet.path(c.user, c.device) + ".db")
 	if err != nil {
 		return err
@@ -82,6 +83,14 @@ func (c *client) live(ctx context.Context) (err error) {
 			rng: rand.New(rand.NewPCG(c.rng.Uint64(), 0)), slots: make(chan struct{}, window),
 		}
 		writers.Go(func() { w.write(ctx, &acks) })
+	}
+	if c.device != auditor {
+		rng := rand.New(rand.NewPCG(c.rng.Uint64(), 2))
+		writers.Go(func() { c.arrange(ctx, sdk, rng) })
+	}
+	if c.device == phone {
+		rng := rand.New(rand.NewPCG(c.rng.Uint64(), 3))
+		writers.Go(func() { c.follow(ctx, sdk, rng) })
 	}
 	for _, g := range groups() {
 		rng := rand.New(rand.NewPCG(c.rng.Uint64(), 1))
@@ -137,6 +146,19 @@ func (c *client) receive(m godwit.Message) {
 
 // receiveEvent is the client's OnMessageChanged.
 func (c *client) receiveEvent(change godwit.MessageChange) {
+	lapse, lapses := lapses[change.Type]
+	if lapses {
+		c.write(journal.Entry{
+			Op: journal.OpLapse, Conversation: change.Conversation, Seq: change.Seq,
+			Lapse: lapse, At: time.Now().UnixMilli(),
+		})
+		if change.Type == godwit.ChangeCleared { // what is before is not handed any more
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.seqs[change.Conversation] = max(c.seqs[change.Conversation], change.Seq)
+		}
+		return
+	}
 	if change.Event.Seq == 0 {
 		c.fleet.fail(fmt.Errorf("%s: seq %d in %s was %v by nobody", c.name(), change.Seq, change.Conversation, change.Type))
 		return
@@ -152,7 +174,8 @@ func (c *client) skip(conversation string, from, to uint64) {
 	c.seqs[conversation] = to
 }
 
-// handed journals a message, and marks every sixteenth as read.
+// handed journals a message, and marks some as read, while there is somebody to be
+// told.
 func (c *client) handed(e journal.Entry) {
 	c.write(e)
 	c.fleet.received.Add(1)
@@ -160,7 +183,11 @@ func (c *client) handed(e journal.Entry) {
 	c.seqs[e.Conversation] = e.Seq
 	sdk := c.sdk
 	c.mu.Unlock()
-	if sdk != nil && e.Seq%16 == 0 {
+	every := uint64(16)
+	if c.user == lazy {
+		every = 512
+	}
+	if sdk != nil && e.Seq%every == 0 && c.device != auditor {
 		if err := sdk.MarkRead(e.Conversation, e.Seq); err != nil && !errors.Is(err, godwit.ErrClosed) {
 			c.fleet.fail(err)
 		}

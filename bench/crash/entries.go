@@ -1,7 +1,10 @@
 package crash
 
 import (
+	"time"
+
 	"github.com/godwit-im/godwit/bench/journal"
+	"github.com/godwit-im/godwit/protocol"
 	godwit "github.com/godwit-im/godwit/sdk-go"
 )
 
@@ -11,13 +14,44 @@ func entryOf(m *godwit.Message) journal.Entry {
 	e := journal.Entry{
 		Op: journal.OpReceive, Conversation: m.Conversation, Sender: m.Sender, ClientID: m.ClientID,
 		Body: journal.Sum(m.Body), Seq: m.Seq, ID: m.ID, TimeMs: m.Time.UnixMilli(),
-		Kind: kindOf(m.Kind, m.Remove), Target: m.Target, Gone: m.State != godwit.MessageNormal,
+		Kind: kindOf(m.Kind, m.Remove), Target: m.Target, Gone: m.State != godwit.MessageNormal, Lapse: lapseOf(m.State),
+		Mentions: mentions(m.Mentions, m.MentionAll), At: time.Now().UnixMilli(),
+	}
+	if !m.Expires.IsZero() && !m.IsEvent() {
+		e.Expires = m.Expires.UnixMilli()
 	}
 	if n := m.Notice; n != nil {
 		e.Kind, e.Notice, e.Actor, e.Users = journal.KindNotice, notices[n.Type], n.Actor, journal.Users(n.Users...)
 		e.About = n.Conversation
+		if isSystem := protocol.KindOf(m.Conversation) == protocol.System; isSystem && n.Conversation == "" && len(n.Users) == 1 {
+			e.About, e.Body = protocol.DirectID(n.Actor, n.Users[0]), journal.Sum([]byte(n.Text))
+		}
 	}
 	return e
+}
+
+// lapses are the changes of messages that no event makes.
+var lapses = map[godwit.ChangeType]string{
+	godwit.ChangeExpired: journal.LapseExpired,
+	godwit.ChangeDeleted: journal.LapseDeleted,
+	godwit.ChangeCleared: journal.LapseCleared,
+}
+
+func lapseOf(s godwit.MessageState) string {
+	switch s {
+	case godwit.MessageExpired:
+		return journal.LapseExpired
+	case godwit.MessageDeleted:
+		return journal.LapseDeleted
+	}
+	return ""
+}
+
+func mentions(users []string, all bool) string {
+	if all {
+		return journal.Everybody
+	}
+	return journal.Users(users...)
 }
 
 // sendOf is how it says that a draft is to be sent.
@@ -25,6 +59,7 @@ func sendOf(conversation, clientID string, d *godwit.Draft) journal.Entry {
 	return journal.Entry{
 		Op: journal.OpSend, Conversation: conversation, ClientID: clientID,
 		Body: journal.Sum(d.Body), Kind: kindOf(d.Kind, d.Remove), Target: d.Target,
+		Mentions: mentions(d.Mentions, d.MentionAll), TTL: d.TTL.Milliseconds(),
 	}
 }
 
@@ -35,6 +70,10 @@ var notices = map[godwit.NoticeType]string{
 	godwit.NoticeMemberLeft:     journal.NoticeLeft,
 	godwit.NoticeMembersRemoved: journal.NoticeRemoved,
 	godwit.NoticeGroupInvited:   journal.NoticeInvited,
+
+	godwit.NoticeContactRequested: journal.NoticeRequested,
+	godwit.NoticeContactAccepted:  journal.NoticeAccepted,
+	godwit.NoticeContactRefused:   journal.NoticeRefused,
 }
 
 func kindOf(k godwit.Kind, remove bool) journal.MessageKind {

@@ -65,7 +65,7 @@ func newFleet(ctx context.Context, cfg Config, server node.Config) (*fleet, erro
 			return nil, err
 		}
 		f.tokens[user] = token
-		if err := f.add(user, "phone", i); err != nil {
+		if err := f.add(user, phone, i); err != nil {
 			return nil, err
 		}
 		if i%2 == 0 {
@@ -103,7 +103,7 @@ func (f *fleet) add(user, device string, n int) error {
 		c.conversations = append(c.conversations, conversation)
 		c.write(journal.Entry{Op: journal.OpOpen, Conversation: conversation})
 	}
-	for _, g := range groups() {
+	for _, g := range append(groups(), news()) {
 		c.conversations = append(c.conversations, g.id)
 		c.write(journal.Entry{Op: journal.OpOpen, Conversation: g.id, History: g.history})
 	}
@@ -201,8 +201,11 @@ func (f *fleet) await(ctx context.Context, what string, done func() bool) error 
 	return nil
 }
 
-// auditor is the device that comes last.
-const auditor = "auditor"
+// Every user has a phone; the auditor is the device that comes last.
+const (
+	phone   = "phone"
+	auditor = "auditor"
+)
 
 // audit reads every conversation as a device that was never there before.
 func (f *fleet) audit(ctx context.Context) error {
@@ -223,6 +226,11 @@ func (f *fleet) audit(ctx context.Context) error {
 		})
 	}
 	err := f.settle(ctx, auditors)
+	for _, c := range auditors {
+		if err == nil {
+			err = c.writeRows(ctx)
+		}
+	}
 	stop()
 	lives.Wait()
 	return err

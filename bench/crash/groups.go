@@ -19,13 +19,21 @@ const maxStay = 1500 * time.Millisecond
 
 const (
 	groupName = "crash"
+	newsName  = "news"
 	founder   = "user2" // is in every group when it is made
+	blocked   = "user3" // blocks others and is blocked now and then
+	lazy      = "user1" // reads seldom, so that there is something unread in the end
 )
 
 // group is one of the groups that everybody is in and out of, but for its owner.
 type group struct {
 	id, owner, history string
 	join               godwit.JoinPolicy
+}
+
+// news is a broadcast of user0's. Everybody follows it now and then.
+func news() group {
+	return group{protocol.GroupID("user0", newsName), "user0", journal.HistoryFollow, godwit.JoinOpen}
 }
 
 // groups returns all of them. They come into being during the run.
@@ -40,6 +48,37 @@ func groups() []group {
 var histories = map[string]godwit.HistoryPolicy{
 	journal.HistoryAll:  godwit.HistoryAll,
 	journal.HistoryJoin: godwit.HistoryFromJoin,
+}
+
+// follow makes the client's user follow the news and leave them now and then, for
+// one life of the client, until the fleet stops writing. The owner makes them.
+func (c *client) follow(ctx context.Context, sdk *godwit.Client, rng *rand.Rand) {
+	c.fleet.writers.Add(1)
+	defer c.fleet.writers.Add(-1)
+	n := news()
+	if c.user == n.owner {
+		c.ask(ctx, journal.Entry{Conversation: n.id, Notice: journal.NoticeCreated, Users: n.owner}, func() *godwit.Call[godwit.GroupResult] {
+			return sdk.CreateGroup(godwit.NewGroup{
+				ClientID: newsName, Kind: godwit.GroupKindBroadcast, Join: n.join, History: godwit.HistoryAll,
+			})
+		})
+		return
+	}
+	for c.fleet.writing.Load() && rest(ctx, rng, maxStay) {
+		call := sdk.JoinGroup
+		if conversation, _ := sdk.Conversation(n.id); conversation.Membership.Standing == godwit.StandingActive {
+			if rng.IntN(3) > 0 {
+				continue
+			}
+			call = func(group, _ string) *godwit.Call[godwit.GroupResult] { return sdk.LeaveGroup(group) }
+		}
+		_, err := call(n.id, "").Wait(ctx)
+		switch {
+		case err == nil, ctx.Err() != nil, errors.Is(err, godwit.ErrClosed), isRefusal(godwit.CodeOf(err)):
+		default:
+			c.fleet.fail(fmt.Errorf("%s: the news: %w", c.name(), err))
+		}
+	}
 }
 
 // tend makes the client's user do something about who is in g now and then, for

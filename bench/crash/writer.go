@@ -22,6 +22,7 @@ const (
 	maxBurst = 24
 	maxRest  = 200 * time.Millisecond
 	maxBody  = 2 << 10 // bytes
+	maxTTL   = 3000    // ms, of what is to expire in a run
 	// eventShare of what is sent changes one of the last maxRecent messages.
 	eventShare = 0.3
 	maxRecent  = 12
@@ -107,7 +108,11 @@ func (w *writer) welcome() bool {
 		return true
 	}
 	c, _ := w.sdk.Conversation(w.conversation)
-	return c.Membership.Standing == godwit.StandingActive
+	if c.Membership.Standing != godwit.StandingActive {
+		return false
+	}
+	n := news() // whose followers try in vain
+	return w.conversation != n.id || w.user == n.owner || w.rng.IntN(50) == 0
 }
 
 // draft is the next message.
@@ -117,7 +122,27 @@ func (w *writer) draft() godwit.Draft {
 			return d
 		}
 	}
-	return godwit.Draft{Kind: godwit.KindCustom, ContentType: "application/octet-stream", Body: w.body()}
+	d := godwit.Draft{Kind: godwit.KindCustom, ContentType: "application/octet-stream", Body: w.body()}
+	w.mention(&d)
+	switch w.rng.IntN(12) {
+	case 0:
+		d.TTL = time.Hour // longer than any run
+	case 1, 2:
+		d.TTL = time.Duration(1+w.rng.IntN(maxTTL)) * time.Millisecond
+	}
+	return d
+}
+
+// mention has a message mention somebody now and then, also by an edit, which may as
+// well take a mention back.
+func (w *writer) mention(d *godwit.Draft) {
+	switch all := strings.HasPrefix(w.conversation, "g:"+w.user+":"); {
+	case w.rng.IntN(6) > 0:
+	case all && w.rng.IntN(3) == 0:
+		d.MentionAll = true
+	default:
+		d.Mentions = []string{fmt.Sprintf("user%d", w.rng.IntN(users))}
+	}
 }
 
 func (w *writer) body() []byte {
@@ -141,7 +166,9 @@ func (w *writer) event() (godwit.Draft, bool) {
 	own := t.sender == w.user
 	switch n := w.rng.IntN(10); {
 	case n < 4 && own:
-		return godwit.Draft{Kind: godwit.KindEdit, ContentType: "application/octet-stream", Body: w.body(), Target: t.seq}, true
+		d := godwit.Draft{Kind: godwit.KindEdit, ContentType: "application/octet-stream", Body: w.body(), Target: t.seq}
+		w.mention(&d)
+		return d, true
 	case n < 6 && (own || strings.HasPrefix(w.conversation, "g:"+w.user+":")):
 		w.recent.targets = slices.Delete(all, i, i+1)
 		return godwit.Draft{Kind: godwit.KindRecall, Target: t.seq}, true

@@ -48,6 +48,17 @@ const (
 	// the group, or a reaction that is said to change nothing would have. Or what was
 	// done was not told where it should be: an invitation to who was invited.
 	Undone Kind = "undone"
+	// Early: a message said nothing any more to somebody before its time was over, or
+	// without their having deleted it.
+	Early Kind = "gone too early"
+	// Returned: a message was handed as it had been when its time was long over, or
+	// when its reader had long deleted it.
+	Returned Kind = "returned"
+	// Retreated: a cursor is, in the end, behind where somebody was told that it is.
+	Retreated Kind = "cursor retreated"
+	// Unmentioned: the first unread mention of a user is, in the end, not where the
+	// log has it.
+	Unmentioned Kind = "unmentioned"
 )
 
 // Violation is one broken promise.
@@ -70,8 +81,12 @@ type Report struct {
 	// Events counts those of the stored messages that change another one, Notices
 	// those that tell of a group.
 	Events, Notices int
-	// Invitations counts those that were told.
-	Invitations int
+	// Invitations counts those that were told, Contacts what else was between users.
+	Invitations, Contacts int
+	// Set counts confirmed changes of what a conversation is to a user, Lapsed the
+	// times that a reader was told that a message says nothing any more to them,
+	// and Mentioned the readers who end with an unread mention.
+	Set, Lapsed, Mentioned int
 	// Received counts deliveries: every message once per reader.
 	Received   int
 	Violations []Violation
@@ -91,8 +106,8 @@ func (r *Report) Err() error {
 }
 
 func (r *Report) String() string {
-	return fmt.Sprintf("%d clients, %d conversations, %d sent, %d acked, %d stored (%d events, %d notices, %d of them invitations), %d received, %d violations",
-		r.Clients, r.Conversations, r.Sent, r.Acked, r.Stored, r.Events, r.Notices, r.Invitations, r.Received, len(r.Violations))
+	return fmt.Sprintf("%d clients, %d conversations, %d sent, %d acked, %d stored (%d events, %d notices, %d of them invitations and %d of contacts), %d received, %d set, %d lapsed, %d mentioned, %d violations",
+		r.Clients, r.Conversations, r.Sent, r.Acked, r.Stored, r.Events, r.Notices, r.Invitations, r.Contacts, r.Received, r.Set, r.Lapsed, r.Mentioned, len(r.Violations))
 }
 
 // Check judges the journals of all clients of one run, taken after every
@@ -115,6 +130,7 @@ func Check(journals []*Journal) *Report {
 	for _, id := range slices.Sorted(maps.Keys(c.conversations)) { // the same journals give the same report
 		c.judgeWhole(id, c.conversations[id])
 		c.judgeInvitations(id, c.conversations[id])
+		c.judgeRows(id, c.conversations[id])
 	}
 	return c.report
 }
@@ -133,6 +149,9 @@ type record struct {
 	timeMs int64
 	by     string // the client that said so first
 	acked  bool
+	// expires is when its time is over; 0 for never, and for events, of which it
+	// is when their target's is.
+	expires int64
 
 	notice, actor, users, about string
 }
@@ -148,6 +167,7 @@ type conversation struct {
 	claims  []claim
 	done    []done
 	states  map[uint64][]state // of messages, one for each version, made by replay
+	rows    map[rowKey]*row
 }
 
 type checker struct {
@@ -166,6 +186,7 @@ func (c *checker) conversation(id string) *conversation {
 			records: map[uint64]*record{},
 			seqs:    map[name]uint64{},
 			readers: map[string]*reader{},
+			rows:    map[rowKey]*row{},
 		}
 		c.conversations[id] = conv
 		c.report.Conversations++
@@ -180,7 +201,7 @@ func (c *checker) violation(kind Kind, conversation, format string, args ...any)
 // learn collects what was sent and asked for, so that read can tell a phantom.
 func (c *checker) learn(j *Journal) {
 	for _, e := range j.Entries {
-		if e.Op == OpQuiet {
+		if e.Conversation == "" {
 			continue
 		}
 		conv, n := c.conversation(e.Conversation), name{j.User, e.ClientID}
@@ -196,14 +217,19 @@ func (c *checker) learn(j *Journal) {
 			conv.asked[request{e.Notice, j.User, e.Users}] = true
 		}
 	}
+	c.learnRows(j)
 }
 
 // read places everything that one client was told.
 func (c *checker) read(j *Journal) {
-	quiet := false
+	quiet, began := false, int64(0)
 	for _, e := range j.Entries {
-		if e.Op == OpQuiet {
+		switch e.Op {
+		case OpQuiet:
 			quiet = true
+			continue
+		case OpLive:
+			began = e.At
 			continue
 		}
 		conv := c.conversation(e.Conversation)
@@ -217,11 +243,13 @@ func (c *checker) read(j *Journal) {
 			r.wire = append(r.wire, e.Seq)
 		case OpSkip:
 			r := conv.reader(j)
-			if e.Seq != r.last+1 {
+			if _, cleared := conv.row(j.User, RowCleared).seqs[e.Seq-1]; e.Seq != r.last+1 && !cleared {
 				c.violation(Gap, e.Conversation, "%s was told to skip seq %d to %d after %d", j.Name(), e.Seq, e.To, r.last)
 			}
 			r.jump(e.To+1, true)
 			r.last = max(r.last, e.To)
+		case OpLapse:
+			conv.reader(j).lapse(e)
 		case OpReceive:
 			c.report.Received++
 			r := conv.reader(j)
@@ -232,7 +260,7 @@ func (c *checker) read(j *Journal) {
 				r.jump(e.Seq, false)
 			}
 			r.last = max(r.last, e.Seq)
-			r.take(e, quiet)
+			r.take(e, quiet, began)
 			c.phantom(j, e)
 			c.place(j, e)
 		}
@@ -247,7 +275,7 @@ func (c *checker) acked(j *Journal, e Entry) {
 	if sent.Kind == KindReact || sent.Kind == KindUnreact {
 		return
 	}
-	e.Sender, e.Kind, e.Target = j.User, sent.Kind, sent.Target
+	e.Sender, e.Kind, e.Target, e.Expires = j.User, sent.Kind, sent.Target, sent.expires(e.TimeMs)
 	if c.place(j, e) && !conv.records[e.Seq].acked {
 		conv.records[e.Seq].acked = true
 		c.report.Acked++
@@ -260,6 +288,9 @@ func (c *checker) phantom(j *Journal, e Entry) {
 		if e.About != "" {
 			conv = c.conversation(e.About)
 		}
+		if e.isOfContacts() {
+			return // see judgeContact
+		}
 		if !conv.wasAsked(e) {
 			c.violation(Phantom, e.Conversation, "%s was handed seq %d, which says that %s has %s %s, and that was never asked", j.Name(), e.Seq, e.Actor, e.Notice, e.Users)
 		}
@@ -271,6 +302,10 @@ func (c *checker) phantom(j *Journal, e Entry) {
 		c.violation(Phantom, e.Conversation, "%s was handed seq %d, %s of %s, which was never sent", j.Name(), e.Seq, e.ClientID, e.Sender)
 	case sent.Kind != e.Kind || sent.Target != e.Target:
 		c.violation(Phantom, e.Conversation, "%s was handed seq %d, %s of %s, as %s %d, but %s %d was sent", j.Name(), e.Seq, e.ClientID, e.Sender, e.Kind, e.Target, sent.Kind, sent.Target)
+	case e.Expires != sent.expires(e.TimeMs):
+		c.violation(Phantom, e.Conversation, "%s was handed seq %d, %s of %s, to expire at %d, but it was sent at %d to live for %d", j.Name(), e.Seq, e.ClientID, e.Sender, e.Expires, e.TimeMs, sent.TTL)
+	case e.asSent() && sent.Mentions != e.Mentions:
+		c.violation(Phantom, e.Conversation, "%s was handed seq %d, %s of %s, as mentioning %q, but it was sent with %q", j.Name(), e.Seq, e.ClientID, e.Sender, e.Mentions, sent.Mentions)
 	case e.asSent() && sent.Body != e.Body:
 		c.violation(Phantom, e.Conversation, "%s was handed seq %d, %s of %s, with another body than was sent", j.Name(), e.Seq, e.ClientID, e.Sender)
 	}
@@ -279,6 +314,14 @@ func (c *checker) phantom(j *Journal, e Entry) {
 // asSent reports whether a message was handed with the body that it was sent
 // with: no event has given it another one, or taken it.
 func (e *Entry) asSent() bool { return e.Version == 0 && !e.Gone }
+
+// expires is when a message is over that was sent as e and is stored at a time.
+func (e *Entry) expires(timeMs int64) int64 {
+	if e.TTL == 0 {
+		return 0
+	}
+	return timeMs + e.TTL
+}
 
 // place puts an ack or a received message at its seq, and reports whether it
 // agrees with what is known there.
@@ -298,7 +341,7 @@ func (c *checker) place(j *Journal, e Entry) bool {
 	r := conv.records[e.Seq]
 	if r == nil {
 		conv.records[e.Seq] = &record{
-			name: n, kind: e.Kind, target: e.Target, body: e.Body, id: e.ID, timeMs: e.TimeMs, by: j.Name(),
+			name: n, kind: e.Kind, target: e.Target, body: e.Body, id: e.ID, timeMs: e.TimeMs, by: j.Name(), expires: e.Expires,
 			notice: e.Notice, actor: e.Actor, users: e.Users, about: e.About,
 		}
 		where := fmt.Sprintf("%s seq %d", e.Conversation, e.Seq)

@@ -56,10 +56,25 @@ const (
 	// OpDone: the server confirmed what was asked; Seq is that of the notice in the
 	// group. An answer without one is not written down.
 	OpDone Op = "done"
+	// OpLive: the client was started, at the time At.
+	OpLive Op = "live"
+	// OpLapse: the application was told that the message at Seq says nothing any more
+	// to its user, for the reason Lapse, and when (At).
+	OpLapse Op = "lapse"
+	// OpSet: the client asked, over its connection, for Row to become Value, or what
+	// Seq says. Each attempt is one.
+	OpSet Op = "set"
+	// OpIsSet: the server confirmed an OpSet, of which it has all fields.
+	OpIsSet Op = "is set"
+	// OpRow: the server said that Row is Value, or Seq. What a client says that is
+	// quiet is how the row is in the end.
+	OpRow Op = "row"
 )
 
 // ops are those of all lines but the first.
-var ops = []Op{OpOpen, OpQuiet, OpSend, OpAck, OpRefuse, OpReceive, OpSkip, OpWire, OpAsk, OpDone}
+var ops = []Op{
+	OpOpen, OpQuiet, OpSend, OpAck, OpRefuse, OpReceive, OpSkip, OpWire, OpAsk, OpDone, OpLive, OpLapse, OpSet, OpIsSet, OpRow,
+}
 
 // MessageKind says what a message is.
 type MessageKind string
@@ -72,7 +87,8 @@ const (
 	KindReact   MessageKind = "react"
 	KindUnreact MessageKind = "unreact"
 	// KindNotice is the server's: Notice says what happened to Users in a group,
-	// and Actor who did it. In a user's own feed, About is the group.
+	// and Actor who did it. In a user's own feed, About is the group, or the direct
+	// conversation of the two, and Body what Actor says.
 	KindNotice MessageKind = "notice"
 )
 
@@ -88,12 +104,28 @@ const (
 	NoticeLeft    = "left"
 	NoticeRemoved = "removed"
 	NoticeInvited = "invited" // in the feed of who was
+
+	// In the feed of the other one, about two users who are or are not contacts.
+	NoticeRequested = "requested"
+	NoticeAccepted  = "accepted"
+	NoticeRefused   = "refused"
 )
 
 // What Entry.History may say of a group: what a new member sees of it.
 const (
 	HistoryAll  = "all"
 	HistoryJoin = "join" // from the notice that says so on
+	// HistoryFollow is that of a broadcast: all of it, and who follows it is not
+	// said in its log.
+	HistoryFollow = "follow"
+)
+
+// What Entry.Lapse may say: why a message that was not recalled says nothing any
+// more.
+const (
+	LapseExpired = "expired" // its time to live is over
+	LapseDeleted = "deleted" // its reader has deleted it for themselves
+	LapseCleared = "cleared" // and everything before it
 )
 
 // Entry is one line of a journal.
@@ -111,6 +143,7 @@ type Entry struct {
 	TimeMs int64       `json:"time_ms,omitempty"`
 	Kind   MessageKind `json:"kind,omitempty"`
 	Target uint64      `json:"target,omitempty"`
+	From   uint64      `json:"from,omitempty"`
 	To     uint64      `json:"to,omitempty"`
 	Code   string      `json:"code,omitempty"`
 
@@ -121,12 +154,30 @@ type Entry struct {
 	Gone      bool   `json:"gone,omitempty"`
 	Reactions string `json:"reactions,omitempty"`
 
+	// Lapse says why a message is gone, unless it was recalled. At is when the client
+	// was told what may depend on the time: Unix milliseconds by the clock that the
+	// server has, too.
+	Lapse string `json:"lapse,omitempty"`
+	At    int64  `json:"at,omitempty"`
+
+	// Mentions names who is mentioned, as by Users; Everybody is all. TTL is for how
+	// long a message was sent to live, in milliseconds, Expires when that is over.
+	Mentions string `json:"mentions,omitempty"`
+	TTL      int64  `json:"ttl,omitempty"`
+	Expires  int64  `json:"expires,omitempty"`
+
+	Row   Row    `json:"row,omitempty"`
+	Value string `json:"value,omitempty"`
+
 	Notice  string `json:"notice,omitempty"`
 	Actor   string `json:"actor,omitempty"`
 	Users   string `json:"users,omitempty"` // as by Users
 	About   string `json:"about,omitempty"`
 	History string `json:"history,omitempty"`
 }
+
+// Everybody is whom a message mentions that mentions all.
+const Everybody = "*"
 
 // Users is how a journal names users.
 func Users(users ...string) string {

@@ -15,6 +15,11 @@ type reader struct {
 	jumps      []jump
 	wire       []uint64
 	messages   map[uint64]*state
+	began      map[uint64]int64 // when the life began in which a message was handed
+	// lapses are what they were told to have no content any more, and lapsed the seqs
+	// of what is not compared any more for that reason.
+	lapses []Entry
+	lapsed map[uint64]bool
 }
 
 // jump is where a reader was not handed what follows after. told: the client
@@ -27,7 +32,7 @@ type jump struct {
 func (conv *conversation) reader(j *Journal) *reader {
 	r := conv.readers[j.Name()]
 	if r == nil {
-		r = &reader{name: j.Name(), user: j.User, handed: map[uint64]Entry{}, messages: map[uint64]*state{}}
+		r = &reader{name: j.Name(), user: j.User, handed: map[uint64]Entry{}, messages: map[uint64]*state{}, began: map[uint64]int64{}, lapsed: map[uint64]bool{}}
 		conv.readers[j.Name()] = r
 	}
 	return r
@@ -37,15 +42,28 @@ func (r *reader) jump(next uint64, told bool) {
 	r.jumps = append(r.jumps, jump{r.last, next, told})
 }
 
-// take applies what the reader is handed.
-func (r *reader) take(e Entry, quiet bool) {
-	r.handed[e.Seq] = e
+// take applies what the reader is handed, in a life that began at a time.
+func (r *reader) take(e Entry, quiet bool, began int64) {
+	r.handed[e.Seq], r.began[e.Seq] = e, began
 	r.quiet = quiet
 	switch {
 	case e.Kind == "":
-		r.messages[e.Seq] = &state{version: e.Version, gone: e.Gone, body: e.Body, reactions: pairs(e.Reactions)}
+		r.messages[e.Seq] = &state{version: e.Version, gone: e.Gone, body: e.Body, mentions: e.Mentions, reactions: pairs(e.Reactions)}
 	case e.Kind.isEvent() && r.messages[e.Target] != nil:
 		r.messages[e.Target].apply(e)
+	}
+	if e.Lapse != "" {
+		r.lapse(e)
+	}
+}
+
+// lapse notes that a message says nothing any more to the reader. What an edit
+// said that did lapse is not known, so neither is what its target is.
+func (r *reader) lapse(e Entry) {
+	r.lapses = append(r.lapses, e)
+	r.lapsed[e.Seq] = true
+	if e.Kind == KindEdit {
+		r.lapsed[e.Target] = true
 	}
 }
 
@@ -63,8 +81,11 @@ func (s span) holds(seq uint64) bool { return seq >= s.from && (s.until == 0 || 
 // was up to the notice that says so, and gets nothing after; who comes back reads
 // as a new member does.
 func (conv *conversation) spans(seqs []uint64) map[string][]span {
-	if conv.history == "" {
+	switch conv.history {
+	case "":
 		return nil
+	case HistoryFollow:
+		return conv.followed()
 	}
 	spans := map[string][]span{}
 	for _, seq := range seqs {
@@ -97,9 +118,11 @@ func (c *checker) judgeReader(id string, conv *conversation, seqs []uint64, r *r
 	readable := func(seq uint64) bool {
 		return slices.ContainsFunc(mine, func(s span) bool { return s.holds(seq) })
 	}
+	cleared := conv.row(r.user, RowCleared)
 	for _, j := range r.jumps {
 		begins := slices.ContainsFunc(mine, func(s span) bool { return s.from == j.next && s.from > 1 })
-		if !begins || !j.told && j.after > 0 {
+		_, clears := cleared.seqs[j.next-1]
+		if !clears && (!begins || !j.told && j.after > 0) {
 			c.violation(Gap, id, "%s was handed seq %d after %d", r.name, j.next, j.after)
 		}
 	}
@@ -108,6 +131,7 @@ func (c *checker) judgeReader(id string, conv *conversation, seqs []uint64, r *r
 			c.violation(Leaked, id, "%s, who may read %v, was sent seq %d", r.name, mine, seq)
 		}
 	}
+	c.judgeLapses(id, conv, r)
 	last := span{from: math.MaxUint64} // of who never was a member
 	if len(mine) > 0 {
 		last = mine[len(mine)-1]
@@ -116,6 +140,7 @@ func (c *checker) judgeReader(id string, conv *conversation, seqs []uint64, r *r
 		record := conv.records[seq]
 		handed, has := r.handed[seq]
 		switch {
+		case !has && seq <= cleared.asked():
 		case !has && last.holds(seq):
 			c.violation(record.missing(), id, "%s never got seq %d, %s of %s", r.name, seq, record.clientID, record.sender)
 		case !has:
@@ -131,6 +156,9 @@ func (c *checker) judgeReader(id string, conv *conversation, seqs []uint64, r *r
 // it and may still read it. Who is no member any more is not told of what becomes
 // of it later; but a device that reads it late is shown it as it is by then.
 func (c *checker) judgeState(id string, conv *conversation, r *reader, handed Entry, may span) {
+	if r.lapsed[handed.Seq] {
+		return
+	}
 	states, got := conv.states[handed.Seq], r.messages[handed.Seq]
 	var want *state // that which the reader should see
 	for i := range states {

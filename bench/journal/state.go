@@ -10,6 +10,7 @@ type state struct {
 	version   uint64 // the seq of the newest of them
 	gone      bool
 	body      string
+	mentions  string
 	reactions []string // each by one user, as of pairs; sorted
 	// blind: the body is outdated by an edit of which it is not known what it says,
 	// because a later one outdates that.
@@ -46,7 +47,7 @@ func (s *state) apply(e Entry) {
 	at, has := slices.BinarySearch(s.reactions, reaction)
 	switch e.Kind {
 	case KindEdit:
-		s.body, s.blind = e.Body, false
+		s.body, s.mentions, s.blind = e.Body, e.Mentions, false
 	case KindRecall:
 		*s = state{version: e.Seq, gone: true}
 	case KindReact:
@@ -62,7 +63,7 @@ func (s *state) apply(e Entry) {
 
 func (s *state) equals(other *state) bool {
 	return s.gone == other.gone && s.version == other.version &&
-		(s.gone || s.body == other.body && slices.Equal(s.reactions, other.reactions))
+		(s.gone || s.body == other.body && s.mentions == other.mentions && slices.Equal(s.reactions, other.reactions))
 }
 
 // replay makes the states of all messages: as they were sent, and after each of
@@ -78,10 +79,10 @@ func (conv *conversation) replay(seqs []uint64) {
 		}
 		switch before := conv.states[r.target]; {
 		case r.kind == "":
-			conv.states[seq] = []state{{body: body}}
+			conv.states[seq] = []state{{body: body, mentions: sent.Mentions}}
 		case r.kind.isEvent() && len(before) > 0:
 			next := before[len(before)-1]
-			next.apply(Entry{Seq: seq, Kind: r.kind, Body: body, Sender: r.sender})
+			next.apply(Entry{Seq: seq, Kind: r.kind, Body: body, Mentions: sent.Mentions, Sender: r.sender})
 			conv.states[r.target] = append(before, next)
 		}
 	}
