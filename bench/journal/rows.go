@@ -110,7 +110,9 @@ func (c *checker) learnRows(j *Journal) {
 		case OpSet:
 			r.sets = append(r.sets, e)
 			r.may = append(r.may, e.Value)
-			r.seqs[e.Seq] = r.seqs[e.Seq]
+			if !r.seqs[e.Seq] {
+				r.seqs[e.Seq] = false
+			}
 		case OpIsSet:
 			c.report.Set++
 			r.may = []string{e.Value}
