@@ -37,6 +37,9 @@
 //
 //  9. Call [Client.Close], then close the store.
 //
+// Package archive, beside this one, keeps and searches messages, and package call
+// makes calls of signals.
+//
 // # What is guaranteed
 //
 // Sending. A message that Send accepted is sent until the server has either

@@ -208,6 +208,8 @@ func TestACall(t *testing.T) {
 	tablet.wantSignal("bob/phone", "call.accept", "c1 answer") // answered elsewhere: stops ringing
 	laptop.wantSignal("bob/phone", "call.accept", "c1 answer")
 
+	alice.signal(aliceBob, "bob", "phone", "call.confirm", "c1")
+	phone.wantSignal("alice/phone", "call.confirm", "c1")
 	alice.signal(aliceBob, "bob", "phone", "call.candidate", "c1 a")
 	phone.wantSignal("alice/phone", "call.candidate", "c1 a")
 	phone.signal(aliceBob, "alice", "phone", "call.candidate", "c1 b")
