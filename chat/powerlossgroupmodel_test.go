@@ -29,9 +29,27 @@ type groupSeat struct {
 	From, Until, Read uint64
 }
 
-// groupStep is a command of a crashGroup and what it makes of it.
-type groupStep struct {
-	group   *crashGroup
+// crashModel is a conversation as its commands should make it: a model that shares
+// no code with Apply. Each command is one that is not refused.
+type crashModel interface {
+	log() *crashLog
+	// next is the next command.
+	next(random *rand.Rand) *Proposal
+	// viewIn is the conversation as a store has it, "" where it hasn't.
+	viewIn(store *msgstore.Store) (string, error)
+}
+
+// crashLog is the commands of a model.
+type crashLog struct {
+	id    string // of the conversation
+	steps []*crashStep
+}
+
+func (l *crashLog) log() *crashLog { return l }
+
+// crashStep is a command of a model and what it makes of it.
+type crashStep struct {
+	log     *crashLog
 	n       int // the first is 1
 	view    string
 	message string      // that it appends; "" = none
@@ -44,13 +62,12 @@ type noticeFor struct {
 	notice      pb.NoticeType
 }
 
-// crashGroup is a group as its commands should make it: a model that shares no
-// code with Apply. Each command is one that is not refused.
+// crashGroup is a crashModel of a group, or of a broadcast.
 type crashGroup struct {
-	id, owner string
-	create    *pb.CreateGroup
-	v         groupView
-	steps     []*groupStep
+	crashLog
+	owner  string
+	create *pb.CreateGroup
+	v      groupView
 }
 
 func newCrashGroup(owner string, n int) *crashGroup {
@@ -59,11 +76,19 @@ func newCrashGroup(owner string, n int) *crashGroup {
 		Join:    []pb.JoinPolicy{pb.JoinPolicy_JOIN_POLICY_OPEN, pb.JoinPolicy_JOIN_POLICY_APPROVAL}[n%2],
 		History: []pb.HistoryPolicy{pb.HistoryPolicy_HISTORY_POLICY_ALL, pb.HistoryPolicy_HISTORY_POLICY_FROM_JOIN}[n/2%2],
 	}}
+	if n%5 == 4 {
+		g.create.Kind = pb.GroupKind_GROUP_KIND_BROADCAST
+	}
 	g.id = protocol.GroupID(owner, g.create.ClientId)
 	return g
 }
 
-// next is the next command.
+// isQuiet reports whether nobody is told that user comes or goes.
+func (g *crashGroup) isQuiet(user string) bool {
+	return g.create.Kind == pb.GroupKind_GROUP_KIND_BROADCAST && !slices.Contains(g.v.Admins, user)
+}
+
+// next implements crashModel.
 func (g *crashGroup) next(random *rand.Rand) *Proposal {
 	if len(g.steps) == 0 {
 		g.v = groupView{Head: 1, Owner: g.owner, Members: 3, Seats: map[string]groupSeat{}}
@@ -71,7 +96,11 @@ func (g *crashGroup) next(random *rand.Rand) *Proposal {
 			g.v.Seats[user] = groupSeat{Role: pb.Role_ROLE_MEMBER, Standing: pb.Standing_STANDING_ACTIVE, From: 1}
 		}
 		g.change(g.owner, func(s *groupSeat) { s.Role = pb.Role_ROLE_OWNER })
-		return g.step(g.owner, createGroup(g.create), fmt.Sprint(pb.NoticeType_NOTICE_TYPE_GROUP_CREATED, []string{g.owner, "u0", "u1"}))
+		named := []string{g.owner, "u0", "u1"}
+		if g.isQuiet("u0") {
+			named = named[:1]
+		}
+		return g.step(g.owner, createGroup(g.create), fmt.Sprint(pb.NoticeType_NOTICE_TYPE_GROUP_CREATED, named))
 	}
 	user := fmt.Sprintf("u%d", random.IntN(5))
 	s := g.v.Seats[user]
@@ -85,6 +114,9 @@ func (g *crashGroup) next(random *rand.Rand) *Proposal {
 			return g.leave(g.owner, user, removeUsers(user), pb.Standing_STANDING_REMOVED, pb.NoticeType_NOTICE_TYPE_MEMBERS_REMOVED)
 		case 2:
 			return g.setRole(user)
+		}
+		if g.isQuiet(user) {
+			user = g.owner // others do not write there
 		}
 		return g.send(user)
 	case pb.Standing_STANDING_REQUESTED:
@@ -117,22 +149,31 @@ func (g *crashGroup) change(user string, change func(s *groupSeat)) {
 }
 
 func (g *crashGroup) enter(by, user string, req *pb.GroupRequest, told pb.NoticeType, follow ...noticeFor) *Proposal {
-	g.v.Head++
-	g.v.Members++
-	seat := groupSeat{Role: pb.Role_ROLE_MEMBER, Standing: pb.Standing_STANDING_ACTIVE, From: 1, Read: g.v.Head - 1}
+	seat := groupSeat{Role: pb.Role_ROLE_MEMBER, Standing: pb.Standing_STANDING_ACTIVE, From: 1, Read: g.v.Head}
 	if g.create.History == pb.HistoryPolicy_HISTORY_POLICY_FROM_JOIN {
-		seat.From = g.v.Head
+		seat.From = g.v.Head + 1
 	}
+	message := g.tell(told, user)
+	g.v.Members++
 	g.v.Seats[user] = seat
-	return g.step(by, req, fmt.Sprint(told, []string{user}), follow...)
+	return g.step(by, req, message, follow...)
 }
 
 func (g *crashGroup) leave(by, user string, req *pb.GroupRequest, to pb.Standing, told pb.NoticeType) *Proposal {
-	g.v.Head++
+	message := g.tell(told, user)
 	g.v.Members--
 	g.v.Admins = slices.DeleteFunc(slices.Clone(g.v.Admins), func(admin string) bool { return admin == user })
 	g.change(user, func(s *groupSeat) { s.Role, s.Standing, s.Until = pb.Role_ROLE_UNSPECIFIED, to, g.v.Head })
-	return g.step(by, req, fmt.Sprint(told, []string{user}))
+	return g.step(by, req, message)
+}
+
+// tell is the notice that a user comes or goes, "" where there is none.
+func (g *crashGroup) tell(told pb.NoticeType, user string) string {
+	if g.isQuiet(user) {
+		return ""
+	}
+	g.v.Head++
+	return fmt.Sprint(told, []string{user})
 }
 
 // setRole makes a member an admin, or an admin a member.
@@ -170,12 +211,18 @@ func (g *crashGroup) step(user string, req *pb.GroupRequest, message string, fol
 			g.v.Waiting = append(g.v.Waiting, user)
 		}
 	}
-	s := &groupStep{group: g, n: len(g.steps) + 1, view: fmt.Sprintf("%+v", g.v), message: message, notices: follow}
-	g.steps = append(g.steps, s)
-	return &Proposal{Origin: s, Command: Command{Op: OpGroup, Conversation: g.id, User: user, Group: req}}
+	return g.add(fmt.Sprintf("%+v", g.v), message, follow, Command{Op: OpGroup, User: user, Group: req})
 }
 
-// viewIn is the group as a store has it, "" where it hasn't.
+// add notes a command and what it makes of the conversation, and returns it.
+func (l *crashLog) add(view, message string, notices []noticeFor, c Command) *Proposal {
+	s := &crashStep{log: l, n: len(l.steps) + 1, view: view, message: message, notices: notices}
+	l.steps = append(l.steps, s)
+	c.Conversation = l.id
+	return &Proposal{Origin: s, Command: c}
+}
+
+// viewIn implements crashModel.
 func (g *crashGroup) viewIn(store *msgstore.Store) (string, error) {
 	group, found, err := store.Group(g.id)
 	if err != nil || !found {
@@ -209,9 +256,9 @@ func (g *crashGroup) viewIn(store *msgstore.Store) (string, error) {
 	return fmt.Sprintf("%+v", v), nil
 }
 
-// messagesIn is the group's log in a store, each as in groupStep.
-func (g *crashGroup) messagesIn(store *msgstore.Store) (messages []string, err error) {
-	r, err := store.Range(g.id, 1, 0, false, 1<<30, 1<<30, nil)
+// messagesIn is the conversation's log in a store, each as in crashStep.
+func (l *crashLog) messagesIn(store *msgstore.Store) (messages []string, err error) {
+	r, err := store.Range(l.id, 1, 0, false, 1<<30, 1<<30, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/godwit-im/godwit/protocol/pb"
 )
 
-// The power-loss test of groups: they are made, written in, joined, left, invited
+// The power-loss test of groups and broadcasts: they are made, written in, joined, left, invited
 // to; members are added, admitted, removed and given roles; and the power fails
 // before and after commits. After each failure every group must be what the first
 // so many of its commands make it, those that were acked among them: its data, the
@@ -27,7 +27,7 @@ import (
 func TestGroupsSurvivePowerLoss(t *testing.T) {
 	var total groupTally
 	for run := range max(1, crashPoints/crashesPerRun/4) {
-		violations, tally := groupPowerLoss(t, uint64(run), func(*crashRig) {})
+		violations, tally := modelPowerLoss(t, uint64(run), newGroupModel, func(*crashRig) {})
 		total.add(tally)
 		if len(violations) > 0 {
 			t.Fatalf("run %d: %d violations:\n%s", run, len(violations), strings.Join(violations[:min(10, len(violations))], "\n"))
@@ -99,7 +99,7 @@ func TestGroupsPowerLossNotices(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for run := range uint64(10) {
-				violations, _ := groupPowerLoss(t, run, defect.change)
+				violations, _ := modelPowerLoss(t, run, newGroupModel, defect.change)
 				for _, v := range violations {
 					if strings.Contains(v, defect.text) {
 						return
@@ -116,6 +116,7 @@ type groupTally struct {
 	acked, unacked int // commands that were committed
 	notices        int // owed by them
 	waiting        int // notices that were not there yet
+	expired        int // messages, of those with a time to live
 }
 
 func (a *groupTally) add(b groupTally) {
@@ -123,29 +124,30 @@ func (a *groupTally) add(b groupTally) {
 	a.unacked += b.unacked
 	a.notices += b.notices
 	a.waiting += b.waiting
+	a.expired += b.expired
 }
 
-// groupJournal is what the world outside the server knows.
-type groupJournal struct {
+// modelJournal is what the world outside the server knows.
+type modelJournal struct {
 	powerCuts
 	room chan struct{} // holds one for each command under way
 
 	// powerCuts.mu guards these.
-	groups  []*crashGroup
-	acked   []*groupStep
+	models  []crashModel
+	acked   []*crashStep
 	refused []string
 }
 
-func (j *groupJournal) Deliver(outcomes []Outcome) {
+func (j *modelJournal) Deliver(outcomes []Outcome) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for _, o := range outcomes {
-		step, ours := o.Proposal.Origin.(*groupStep)
+		step, ours := o.Proposal.Origin.(*crashStep)
 		if !ours {
 			continue // a notice, or what forgets it
 		}
 		if o.Result.Err != nil {
-			j.refused = append(j.refused, fmt.Sprintf("command %d of %s was refused: %v", step.n, step.group.id, o.Result.Err))
+			j.refused = append(j.refused, fmt.Sprintf("command %d of %s was refused: %v", step.n, step.log.id, o.Result.Err))
 		}
 		j.acked = append(j.acked, step)
 		j.acks++
@@ -153,12 +155,14 @@ func (j *groupJournal) Deliver(outcomes []Outcome) {
 	}
 }
 
-// groupPowerLoss runs a log until the power was cut crashesPerRun times.
-func groupPowerLoss(t *testing.T, seed uint64, change func(*crashRig)) (violations []string, tally groupTally) {
+func newGroupModel(owner string, n int) crashModel { return newCrashGroup(owner, n) }
+
+// modelPowerLoss runs a log with models until the power was cut crashesPerRun times.
+func modelPowerLoss(t *testing.T, seed uint64, newModel func(owner string, n int) crashModel, change func(*crashRig)) (violations []string, tally groupTally) {
 	memory := vfs.NewCrashableMem()
 	rig := crashRig{disk: &diskFS{FS: memory}}
 	store := openStoreNow(t, rig.disk)
-	j := &groupJournal{
+	j := &modelJournal{
 		powerCuts: powerCuts{memory: memory, random: rand.New(rand.NewPCG(seed, 1))},
 		room:      make(chan struct{}, 16),
 	}
@@ -174,13 +178,13 @@ func groupPowerLoss(t *testing.T, seed uint64, change func(*crashRig)) (violatio
 		owners.Go(func() {
 			random := rand.New(rand.NewPCG(seed, uint64(100+n)))
 			for made := n; !j.done(); made += 3 {
-				g := newCrashGroup(fmt.Sprintf("o%d", n), made)
+				m := newModel(fmt.Sprintf("o%d", n), made)
 				j.mu.Lock()
-				j.groups = append(j.groups, g)
+				j.models = append(j.models, m)
 				j.mu.Unlock()
 				for steps := 20 + random.IntN(60); steps > 0 && !j.done(); steps-- {
 					j.room <- struct{}{}
-					submit(t, e, g.next(random))
+					submit(t, e, m.next(random))
 				}
 			}
 		})
@@ -192,35 +196,36 @@ func groupPowerLoss(t *testing.T, seed uint64, change func(*crashRig)) (violatio
 	}
 	violations = j.refused
 	for _, c := range j.crashes {
-		found, left := checkGroups(t, c.disk, j.groups, j.acked[:c.acks], rig.steps.apply)
+		found, left := checkModels(t, c.disk, j.models, j.acked[:c.acks], rig.steps.apply)
 		violations = append(violations, found...)
 		tally.add(left)
 	}
 	return violations, tally
 }
 
-// checkGroups opens what a crash left, lets a log end what was begun, and returns
+// checkModels opens what a crash left, lets a log end what was begun, and returns
 // how that breaks the promises.
-func checkGroups(t *testing.T, disk vfs.FS, groups []*crashGroup, acked []*groupStep, apply func(*msgstore.Tx, uint64, *Command, []Effect) (Result, []Effect, error)) (violations []string, tally groupTally) {
+func checkModels(t *testing.T, disk vfs.FS, models []crashModel, acked []*crashStep, apply func(*msgstore.Tx, uint64, *Command, []Effect) (Result, []Effect, error)) (violations []string, tally groupTally) {
 	store, err := msgstore.Open(storeOptions(disk))
 	if err != nil {
 		return []string{fmt.Sprintf("the store does not open: %v", err)}, tally
 	}
 	defer store.Close()
-	least := map[*crashGroup]int{}
+	least := map[*crashLog]int{}
 	for _, step := range acked {
-		least[step.group] = max(least[step.group], step.n)
+		least[step.log] = max(least[step.log], step.n)
 	}
 	owed := map[noticeFor]int{}
-	for _, g := range groups {
-		n, violation := checkGroup(t, store, g, least[g])
+	for _, m := range models {
+		l := m.log()
+		n, violation := checkModel(t, store, m, least[l])
 		if violation != "" {
 			violations = append(violations, violation)
 			continue
 		}
-		tally.acked += least[g]
-		tally.unacked += n - least[g]
-		for _, step := range g.steps[:n] {
+		tally.acked += least[l]
+		tally.unacked += n - least[l]
+		for _, step := range l.steps[:n] {
 			for _, notice := range step.notices {
 				owed[notice]++
 				tally.notices++
@@ -253,17 +258,22 @@ func checkGroups(t *testing.T, disk vfs.FS, groups []*crashGroup, acked []*group
 	if n := waitingIn(t, store); n > 0 {
 		violations = append(violations, fmt.Sprintf("%d follow-ups are still in the store", n))
 	}
+	expired, want := expirePairs(t, store, models)
+	if tally.expired = expired; expired != want {
+		violations = append(violations, fmt.Sprintf("%d messages have expired, %d were to expire", expired, want))
+	}
 	return violations, tally
 }
 
-// checkGroup returns how many of g's commands are in the store, which are no less
+// checkModel returns how many of m's commands are in the store, which are no less
 // than least, or what is wrong with it.
-func checkGroup(t *testing.T, store *msgstore.Store, g *crashGroup, least int) (n int, violation string) {
-	view, err := g.viewIn(store)
+func checkModel(t *testing.T, store *msgstore.Store, m crashModel, least int) (n int, violation string) {
+	view, err := m.viewIn(store)
 	if err != nil {
 		t.Fatal(err)
 	}
-	after := slices.IndexFunc(g.steps[max(least-1, 0):], func(s *groupStep) bool { return s.view == view })
+	g := m.log()
+	after := slices.IndexFunc(g.steps[max(least-1, 0):], func(s *crashStep) bool { return s.view == view })
 	switch {
 	case view == "" && least == 0:
 		return 0, ""

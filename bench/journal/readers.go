@@ -156,8 +156,8 @@ func (c *checker) judgeReader(id string, conv *conversation, seqs []uint64, r *r
 // it and may still read it. Who is no member any more is not told of what becomes
 // of it later; but a device that reads it late is shown it as it is by then.
 func (c *checker) judgeState(id string, conv *conversation, r *reader, handed Entry, may span) {
-	if r.lapsed[handed.Seq] {
-		return
+	if r.lapsed[handed.Seq] || handed.Seq <= conv.row(r.user, RowCleared).asked() {
+		return // and events that were cleared with it were not handed
 	}
 	states, got := conv.states[handed.Seq], r.messages[handed.Seq]
 	var want *state // that which the reader should see

@@ -332,3 +332,25 @@ func TestUnansweredContact(t *testing.T) {
 		checkKinds(t, js, end.want)
 	}
 }
+
+// TestClearedWithEvents: who was away while another device cleared a conversation is
+// handed neither the messages nor the events up to there.
+func TestClearedWithEvents(t *testing.T) {
+	send := func(e Entry) Entry { e.Op, e.Conversation, e.Sender = OpSend, conv, ""; return e }
+	first := Entry{Sender: "alice", ClientID: "a1", Body: "1"}
+	edit := Entry{Sender: "alice", ClientID: "a2", Kind: KindEdit, Target: 1, Body: "edited"}
+	last := Entry{Sender: "alice", ClientID: "a3", Body: "3"}
+	log := []Entry{at(first, conv, 1), at(edit, conv, 2), at(last, conv, 3)}
+	open := []Entry{{Op: OpOpen, Conversation: conv}}
+	run := func(asked ...Entry) []*Journal {
+		return []*Journal{
+			{User: "alice", Device: "phone", Entries: slices.Concat(open, []Entry{send(first), send(edit), send(last)}, log)},
+			{User: "bob", Device: "phone", Entries: slices.Concat(open, log, asked)},
+			{User: "bob", Device: "tablet", Entries: slices.Concat(open, log[:1], []Entry{
+				{Op: OpLapse, Conversation: conv, Seq: 2, Lapse: LapseCleared}, log[2],
+			})},
+		}
+	}
+	checkKinds(t, run(set(Entry{Conversation: conv, Row: RowCleared, Seq: 2})...), nil)
+	checkKinds(t, run(), []Kind{Altered, Early, Gap, Incomplete})
+}
