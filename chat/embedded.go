@@ -190,10 +190,14 @@ func (e *Embedded) Close(ctx context.Context) error {
 	})
 	select {
 	case <-e.drained:
-		return e.err
 	case <-ctx.Done():
-		return ctx.Err()
+		select {
+		case <-e.drained: // it had ended before
+		default:
+			return ctx.Err()
+		}
 	}
+	return e.err
 }
 
 // finish ends a log whose queues are closed. First what was accepted is settled,

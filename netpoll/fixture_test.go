@@ -170,6 +170,12 @@ func stop(t testing.TB, s *Server) {
 	if err := s.Stop(ctx); err != nil {
 		t.Fatalf("Stop: %v", err)
 	}
+	cancel()
+	for range 10 { // which of two things that are ready is seen is chance
+		if err := s.Stop(ctx); err != nil {
+			t.Fatalf("Stop of one that has ended, without time to wait: %v", err)
+		}
+	}
 }
 
 // peer is the client's side of a connection.

@@ -281,10 +281,14 @@ func (s *Server) Stop(ctx context.Context) error {
 	_ = s.engine.Stop(now)
 	select {
 	case <-s.done:
-		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		select {
+		case <-s.done: // it had ended before
+		default:
+			return ctx.Err()
+		}
 	}
+	return nil
 }
 
 // elapsed is the time since the server was made, the unit of connections' deadlines.
