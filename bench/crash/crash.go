@@ -44,8 +44,8 @@ const (
 	earlyShare = 0.2
 	// startTimeout is for a server to come up, settleTimeout for all clients to
 	// catch up once the killing is over. Both are far above what is normal.
-	startTimeout  = 30 * time.Second
-	settleTimeout = time.Minute
+	startTimeout  = 2 * time.Minute
+	settleTimeout = 3 * time.Minute
 )
 
 // Run does one run. The report is nil if there was nothing to judge; with an
