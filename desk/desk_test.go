@@ -214,8 +214,7 @@ func TestTokenRunsOut(t *testing.T) {
 	}, "ann")
 	_, _, v := p.post("")
 	ann := p.agents["ann"]
-	ann.in(v.Conversation, godwit.StandingActive)
-	ann.in(v.Conversation, godwit.StandingRemoved)
+	ann.in(v.Conversation, godwit.StandingRemoved) // so she was a member
 	ann.is(v.Conversation, desk.AttrState, string(desk.Closed))
 }
 

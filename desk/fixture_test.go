@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 
 // patience is how long a test waits for what must come. No test that passes waits
 // it out.
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 func testLog() *slog.Logger {
 	var w io.Writer = io.Discard

@@ -165,7 +165,7 @@ func TestRetry(t *testing.T) {
 func TestServerRestart(t *testing.T) {
 	p := newPlace(t, func(s *server.Config, c *desk.Config) {
 		s.Drain.ReconnectAfter = 10 * time.Millisecond
-		c.CallTimeout = 50 * time.Millisecond
+		c.CallTimeout = 2 * time.Second // enough for any call, and soon over without a server
 	}, "ann", "ben")
 	visitor, visit := p.visit()
 	visitor.served(visit, "ann")

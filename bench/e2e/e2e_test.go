@@ -72,13 +72,13 @@ func start(t *testing.T, cfg node.Config) *server {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := s.Stop(ctx); err != nil {
 			t.Errorf("the server ended badly: %v", err)
 		}
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := s.Ready(ctx); err != nil {
 		t.Fatal(err)
@@ -128,7 +128,7 @@ func join(t *testing.T, user, conversation string, o godwit.Options) *party {
 		},
 		OnReset: func(conversation string) { t.Errorf("%s: reset of %s", user, conversation) },
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	client, err := godwit.Dial(ctx, o)
 	if err != nil {

@@ -30,7 +30,7 @@ var sequences = flag.Int("sequences", 80, "how many random sequences of commands
 // shows is taken for its last word: in a search for bugs, where a machine that
 // was busy must not be one, and where there is one for certain.
 const (
-	stillness       = 3 * time.Second
+	stillness       = 20 * time.Second
 	mutantStillness = time.Second
 )
 

@@ -125,7 +125,7 @@ func start(ctx context.Context, j job) (*child, error) {
 
 // line is the child's next line.
 func (c *child) line(ctx context.Context) (string, error) {
-	patience := time.NewTimer(time.Minute)
+	patience := time.NewTimer(2 * time.Minute)
 	defer patience.Stop()
 	select {
 	case l, ok := <-c.lines:
@@ -137,7 +137,7 @@ func (c *child) line(ctx context.Context) (string, error) {
 		}
 		return l, nil
 	case <-patience.C:
-		return "", errors.New("nothing happened for a minute")
+		return "", errors.New("nothing happened for two minutes")
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}

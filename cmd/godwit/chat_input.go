@@ -33,7 +33,7 @@ func (t *talk) do(ctx context.Context, in input) error {
 }
 
 // askTimeout bounds the commands that need an answer of the server.
-const askTimeout = 5 * time.Second
+const askTimeout = 20 * time.Second
 
 // ask runs a command that needs an answer, after what was written before it.
 func (t *talk) ask(ctx context.Context, command func(context.Context) error) error {

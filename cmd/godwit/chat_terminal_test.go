@@ -130,7 +130,7 @@ func (s *screen) text() string {
 // await waits until the screen shows want.
 func (s *screen) await(t *testing.T, want string) {
 	t.Helper()
-	limit := time.After(5 * time.Second)
+	limit := time.After(time.Minute)
 	for s.text() != want {
 		select {
 		case <-s.written:

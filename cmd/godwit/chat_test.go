@@ -68,7 +68,7 @@ func (c *chatter) say(line string) {
 func (c *chatter) sees(pattern string) {
 	c.t.Helper()
 	re := regexp.MustCompile("(?m)^" + pattern + "$")
-	limit := time.After(20 * time.Second)
+	limit := time.After(time.Minute)
 	for !re.MatchString(c.out.String()) {
 		select {
 		case <-c.out.written:
@@ -87,7 +87,7 @@ func (c *chatter) ends(want int) {
 		if got != want {
 			c.t.Errorf("exit code %d, want %d; the chat was\n%s", got, want, c.out)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		c.t.Errorf("the chat does not end:\n%s", c.out)
 	}
 }

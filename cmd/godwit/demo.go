@@ -64,10 +64,10 @@ The exit code is 1 if it is not so.`,
 }
 
 // demoTimeout is far beyond what the demo takes, so that it never hangs.
-const demoTimeout = time.Minute
+const demoTimeout = 3 * time.Minute
 
 // receiptTimeout is far beyond what a receipt takes.
-const receiptTimeout = 10 * time.Second
+const receiptTimeout = time.Minute
 
 // minMessages leaves enough to send after the kill: see window.
 const minMessages = 20

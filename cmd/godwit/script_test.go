@@ -58,7 +58,7 @@ func TestScript(t *testing.T) {
 }
 
 // scriptLimit is how long a server may take to start.
-const scriptLimit = 20 * time.Second
+const scriptLimit = time.Minute
 
 func ready(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
