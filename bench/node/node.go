@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -181,14 +182,38 @@ func Token(ctx context.Context, binary, dir, user string) (string, error) {
 // FreeAddr finds a port on 127.0.0.1 that a server can give up and take again.
 // It is below those that the kernel hands out to outgoing connections: with
 // one of these, a client that dials while the server is down could get the
-// port, or even connect to itself.
+// port, or even connect to itself. No other process gets it from FreeAddr while
+// this one lives: that costs a descriptor. Any goroutine may call it.
 func FreeAddr() (string, error) {
+	var last error
 	for range 100 {
 		addr := fmt.Sprintf("127.0.0.1:%d", 20000+rand.N(10000))
-		ln, err := net.Listen("tcp", addr)
-		if err == nil {
-			return addr, ln.Close()
+		if last = reserve(addr); last == nil {
+			return addr, nil
 		}
 	}
-	return "", errors.New("node: no free port")
+	return "", fmt.Errorf("node: no free port: %w", last)
+}
+
+// given are UDP sockets, which nobody sends to: one of the number of each port
+// that FreeAddr gave. Whoever has that one has the port, from before a server
+// listens on it and while it is down.
+var given struct {
+	sync.Mutex // guards sockets
+	sockets    []net.PacketConn
+}
+
+func reserve(addr string) error {
+	socket, err := net.ListenPacket("udp", addr)
+	if err != nil {
+		return err
+	}
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return errors.Join(err, socket.Close())
+	}
+	given.Lock()
+	defer given.Unlock()
+	given.sockets = append(given.sockets, socket)
+	return ln.Close()
 }

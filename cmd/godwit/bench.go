@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/godwit-im/godwit/bench"
+	"github.com/godwit-im/godwit/bench/node"
 	"github.com/godwit-im/godwit/bench/report"
 )
 
@@ -226,7 +227,7 @@ func (s *scenario) startServer(ctx context.Context, connections int, progress io
 	if most := newSettings().server.Net.MaxConns; connections > most {
 		args = slices.Insert(args, 0, fmt.Sprintf("--max-connections=%d", connections))
 	}
-	addr, err := freeAddr(ctx)
+	addr, err := node.FreeAddr()
 	if err != nil {
 		return loaded{}, nil, errors.Join(err, remove())
 	}

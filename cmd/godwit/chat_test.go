@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/godwit-im/godwit/bench/node"
 )
 
 // transcript is what a command has printed so far.
@@ -94,7 +96,7 @@ func (c *chatter) ends(want int) {
 
 func TestChatLive(t *testing.T) {
 	dir, state := t.TempDir(), t.TempDir()
-	addr, err := freeAddr(t.Context())
+	addr, err := node.FreeAddr()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +171,7 @@ func TestChatLive(t *testing.T) {
 // What could not be sent when a chat ended is sent by the next one.
 func TestChatKeepsWhatItCouldNotSend(t *testing.T) {
 	dir, state := t.TempDir(), t.TempDir()
-	addr, err := freeAddr(t.Context())
+	addr, err := node.FreeAddr()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +216,7 @@ func TestHarmless(t *testing.T) {
 // A group of two at their terminals, one of whom has two devices.
 func TestChatGroupLive(t *testing.T) {
 	dir, state := t.TempDir(), t.TempDir()
-	addr, err := freeAddr(t.Context())
+	addr, err := node.FreeAddr()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/godwit-im/godwit/bench/node"
 	"github.com/godwit-im/godwit/sdk-go"
 )
 
@@ -111,7 +112,7 @@ func (d *demo) count(n int) {
 func (d *demo) run(ctx context.Context) (err error) {
 	start := time.Now()
 	say(d.out, "\n%d messages to a user who is away, and a server that is killed halfway:\n\n", d.messages)
-	addr, err := freeAddr(ctx)
+	addr, err := node.FreeAddr()
 	if err != nil {
 		return err
 	}

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -70,21 +68,6 @@ func startChild(ctx context.Context, program, dir, listen string, more ...string
 	<-c.exited
 	text, err := os.ReadFile(logPath)
 	return nil, errors.Join(fmt.Errorf("the server did not start: %s", strings.TrimSpace(string(text))), err)
-}
-
-// freeAddr finds an address that a server can leave and take again. The port is
-// below those that systems give to outgoing connections: while the server is
-// down a client that dials one of these could get the port itself.
-func freeAddr(ctx context.Context) (string, error) {
-	var err error
-	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 20000+rand.N(10000))
-		var ln net.Listener
-		if ln, err = new(net.ListenConfig).Listen(ctx, "tcp", addr); err == nil {
-			return addr, ln.Close()
-		}
-	}
-	return "", fmt.Errorf("no free port: %w", err)
 }
 
 // kill ends the process with SIGKILL and waits until it is gone.

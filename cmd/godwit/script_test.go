@@ -15,6 +15,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/godwit-im/godwit/bench/node"
 	"github.com/godwit-im/godwit/desk"
 )
 
@@ -47,7 +48,7 @@ func TestScript(t *testing.T) {
 			env.Setenv("GODWIT_MIN_FREE", "0")
 			// Under the race detector every process sleeps a second at its end.
 			env.Setenv("GORACE", "atexit_sleep_ms=10")
-			addr, err := freeAddr(t.Context())
+			addr, err := node.FreeAddr()
 			env.Setenv("DESK", addr) // for a desk
 			return err
 		},
