@@ -61,6 +61,7 @@ type steps struct {
 	warm   func(*Command)
 	apply  func(*msgstore.Tx, uint64, *Command, []Effect) (Result, []Effect, error)
 	settle func(*msgstore.Tx, Sink, []Outcome) error
+	expiry time.Duration // from the end of one sweep for expired messages to the next
 }
 
 func defaultSteps(store *msgstore.Store) steps {
@@ -68,6 +69,7 @@ func defaultSteps(store *msgstore.Store) steps {
 		warm:   func(c *Command) { warm(store, c) },
 		apply:  Apply,
 		settle: commitThenDeliver,
+		expiry: expiryInterval,
 	}
 }
 

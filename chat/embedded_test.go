@@ -99,6 +99,7 @@ func TestEmbeddedAnswers(t *testing.T) {
 			t.Fatalf("what was pushed is not what was stored")
 		}
 	}
+	closeLog(t, e) // a batch is counted after its outcomes are told
 	if st := e.Stats(); st.Commands != senders*each || st.Messages != senders*each || st.Batches == 0 || st.Batches > st.Commands || st.Waiting != 0 {
 		t.Errorf("stats %+v", st)
 	}

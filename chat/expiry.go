@@ -23,7 +23,7 @@ const (
 
 // expire turns messages into tombstones as their times come, until ctx ends.
 func (e *Embedded) expire(ctx context.Context) {
-	timer := time.NewTimer(expiryInterval)
+	timer := time.NewTimer(e.steps.expiry)
 	defer timer.Stop()
 	for {
 		select {
@@ -39,7 +39,7 @@ func (e *Embedded) expire(ctx context.Context) {
 			// A busy log above all. The next sweep begins with what this one left.
 			e.cfg.Logger.Warn("a sweep for expired messages was cut short", "err", err)
 		}
-		timer.Reset(expiryInterval)
+		timer.Reset(e.steps.expiry)
 	}
 }
 

@@ -20,7 +20,7 @@ func TestExpiry(t *testing.T) {
 	cfg := testConfig(t)
 	cfg.Now = clock.now
 	sink := newCollector()
-	e := startLog(t, cfg, store, sink)
+	e := startLog(t, cfg, store, sink, func(s *steps) { s.expiry = time.Hour }) // the test sweeps by itself
 	const many = expiryBatch*2 + 7
 	n := 0
 	put := func(conversation string, ttl time.Duration) {
@@ -68,6 +68,8 @@ func TestExpiry(t *testing.T) {
 	}
 
 	// The log sweeps by itself, too.
+	closeLog(t, e)
+	startLog(t, cfg, store, sink)
 	clock.add(10 * time.Second)
 	eventually(t, func() bool {
 		wire, _, err := store.Message("d:ann:bob", many+1)

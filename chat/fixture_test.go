@@ -19,6 +19,10 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// patience is how long a test waits for what must come. It is never waited out by
+// a test that passes.
+const patience = 2 * time.Minute
+
 var discard = slog.New(slog.DiscardHandler)
 
 // storeOptions are those of a small store in memory.
@@ -76,7 +80,7 @@ func startLog(t testing.TB, cfg Config, store *msgstore.Store, sink Sink, change
 func closeLog(t testing.TB, e *Embedded) {
 	t.Helper()
 	// Not t.Context(), which has ended by the time of the clean-up.
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := e.Close(ctx); err != nil {
 		t.Errorf("close the log: %v", err)
@@ -114,14 +118,14 @@ func (c *collector) Deliver(outcomes []Outcome) {
 // wait returns the outcomes once there are n of them.
 func (c *collector) wait(t testing.TB, n int) []Outcome {
 	t.Helper()
-	timer := time.AfterFunc(20*time.Second, c.more.Broadcast)
+	timer := time.AfterFunc(patience, c.more.Broadcast)
 	defer timer.Stop()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patience)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for len(c.outcomes) < n {
 		if !time.Now().Before(deadline) {
-			t.Fatalf("%d outcomes of %d after 20 s", len(c.outcomes), n)
+			t.Fatalf("%d outcomes of %d after %v", len(c.outcomes), n, patience)
 		}
 		c.more.Wait()
 	}
@@ -217,9 +221,9 @@ func (c *clock) add(d time.Duration) { c.ns.Add(int64(d)) }
 // eventually waits for what there is no event for.
 func eventually(t testing.TB, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !condition(); {
+	for deadline := time.Now().Add(patience); !condition(); {
 		if time.Now().After(deadline) {
-			t.Fatal("it did not come true within 20 s")
+			t.Fatalf("it did not come true within %v", patience)
 		}
 		time.Sleep(time.Millisecond) //nolint:forbidigo // a poll with a deadline
 	}

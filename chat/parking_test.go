@@ -53,9 +53,7 @@ func TestColdConversation(t *testing.T) {
 			t.Fatal("a parked command was applied")
 		}
 	}
-	if st := e.Stats(); st.Waiting != parked {
-		t.Errorf("%d proposals wait, %d are parked", st.Waiting, parked)
-	}
+	eventually(t, func() bool { return e.Stats().Waiting == parked }) // the others are told of before they leave the queue
 	close(release)
 	seq := uint64(0)
 	for _, o := range sink.wait(t, others+parked)[others:] {

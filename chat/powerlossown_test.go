@@ -20,7 +20,7 @@ import (
 // TestOwnSurvivesPowerLoss is the proof.
 func TestOwnSurvivesPowerLoss(t *testing.T) {
 	var total groupTally
-	for run := range max(1, crashPoints/crashesPerRun/8) {
+	for run := 0; run < max(1, crashPoints/crashesPerRun/8) || !(total.met() && total.expired > 0) && run < 50; run++ {
 		violations, tally := modelPowerLoss(t, uint64(run), newPairModel, healthy)
 		total.add(tally)
 		if len(violations) > 0 {
@@ -29,7 +29,7 @@ func TestOwnSurvivesPowerLoss(t *testing.T) {
 	}
 	t.Logf("%+v", total)
 	// Each stage must have been met, or this shows little.
-	if total.acked == 0 || total.unacked == 0 || total.notices == 0 || total.waiting == 0 || total.expired == 0 {
+	if !total.met() || total.expired == 0 {
 		t.Errorf("the crashes left %+v", total)
 	}
 }
