@@ -156,8 +156,8 @@ func (d *Delivery) contactList(user string, req *pb.Contacts) (proto.Message, er
 	}
 	list := &pb.ContactList{}
 	var err error
-	list.More, err = d.store.Contacts(user, req.After, d.listLimit(req.Limit, contactSize), func(peer string, m msgstore.Member) error {
-		list.Contacts = append(list.Contacts, chat.NewContact(peer, m.Membership))
+	list.More, err = d.store.Contacts(user, req.After, d.listLimit(req.Limit, contactSize), func(peer string, m *pb.Membership) error {
+		list.Contacts = append(list.Contacts, chat.NewContact(peer, m))
 		return nil
 	})
 	return list, err

@@ -125,8 +125,8 @@ func everything(t *testing.T, s *Store) map[string]string {
 	seen, err = s.Seen(testGroup, "bob")
 	put("Seen of who wasn't before", seen, err)
 	var contacts []string
-	_, err = s.Contacts("ann", "", 10, func(peer string, m Member) error {
-		contacts = append(contacts, fmt.Sprint(peer, m.Membership.Remark))
+	_, err = s.Contacts("ann", "", 10, func(peer string, m *pb.Membership) error {
+		contacts = append(contacts, fmt.Sprint(peer, m.Remark))
 		return nil
 	})
 	put("Contacts", contacts, err)

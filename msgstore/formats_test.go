@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -98,8 +99,9 @@ func checkVersion(t *testing.T, s *Store) {
 	}
 }
 
-// A store of format 3 has what it had, and its broadcasts their followers: until
-// one comes or goes, as many as the group's data say.
+// A store of format 3 has what it had: contacts, which are found by other rows now,
+// and the followers of broadcasts: until one comes or goes, as many as the group's
+// data say.
 func TestFormat3IsOpened(t *testing.T) {
 	opts := memOptions(t, vfs.NewMem())
 	opts.Partitions = 1
@@ -118,9 +120,25 @@ func TestFormat3IsOpened(t *testing.T) {
 	g.Members++
 	w := newWriter(s)
 	check(t, errors.Join(w.begin().PutFollowers(w.next(news), g), w.commit()))
+	contacts := func(want ...string) {
+		t.Helper()
+		var got []string
+		_, err := s.Contacts("ann", "", 10, func(peer string, m *pb.Membership) error {
+			got = append(got, peer+" "+m.Remark)
+			return nil
+		})
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("contacts %q, %v; want %q", got, err, want)
+		}
+	}
+	contacts("bob new")
 	closeStore(t, s)
 	s = open(t, opts)
 	defer closeStore(t, s)
+	w = newWriter(s)
+	id := "d:ann:bob"
+	check(t, errors.Join(w.begin().PutMember(w.next(id), "ann", id, Member{Membership: &pb.Membership{ContactMs: 1}}), w.commit()))
+	contacts() // what was made by Open goes as all do
 	if g, stamp, _, err := s.GroupAt(news); err != nil || g.GetMembers() != 301 || stamp != 0x2e {
 		t.Errorf("with one more, the broadcast is %v of %d, %v", g, stamp, err)
 	}

@@ -257,38 +257,3 @@ func (s *Store) walkMembers(user, prefix string, f func(conversation string, m M
 	}
 	return nil
 }
-
-// Contacts calls f for the rows of a user's direct conversations in which the
-// other one is, or was asked to be, a contact, is blocked or has a remark, in
-// the order of the others' ids and from the one after after on. more: there are
-// more than limit. It reads all of the user's direct conversations each time.
-func (s *Store) Contacts(user, after string, limit int, f func(peer string, m Member) error) (more bool, err error) {
-	type contact struct {
-		peer string
-		m    Member
-	}
-	var all []contact
-	err = s.walkMembers(user, "d:", func(conversation string, m Member) error {
-		c := m.Membership
-		if c == nil || c.Contact == pb.ContactState_CONTACT_STATE_NONE && !c.Blocked && c.Remark == "" {
-			return nil
-		}
-		if peer, _ := protocol.Peer(conversation, user); peer > after {
-			all = append(all, contact{peer, m})
-		}
-		return nil
-	})
-	if err != nil {
-		return false, err
-	}
-	slices.SortFunc(all, func(a, b contact) int { return strings.Compare(a.peer, b.peer) })
-	if more = len(all) > limit; more {
-		all = all[:limit]
-	}
-	for _, c := range all {
-		if err := f(c.peer, c.m); err != nil {
-			return false, err
-		}
-	}
-	return more, nil
-}

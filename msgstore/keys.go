@@ -34,6 +34,7 @@ const (
 	tableFollowers   = 'f' // conversation
 	tableGroupMember = 'g' // conversation 0x00 class user
 	tableGroup       = 'i' // conversation
+	tableContact     = 'k' // user 0x00 the other user
 	tableMention     = 'n' // conversation 0x00 user 0x00 seq (u64); no user: all
 	tableFollowUp    = 'o' // index (u64) number (u8)
 	tableSeen        = 'p' // user
@@ -164,6 +165,11 @@ func appendFollowUpKey(dst []byte, p int, index uint64, n int) []byte {
 
 func appendSeenKey(dst []byte, p int, user string) []byte {
 	return append(appendTable(dst, p, tableSeen), user...)
+}
+
+// appendContactPrefix is what the keys of all contacts of a user begin with.
+func appendContactPrefix(dst []byte, p int, user string) []byte {
+	return appendPart(appendTable(dst, p, tableContact), user)
 }
 
 // lastUint64 is the number that a key ends with.

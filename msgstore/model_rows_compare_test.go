@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/godwit-im/godwit/protocol"
 	"github.com/godwit-im/godwit/protocol/pb"
 )
@@ -55,6 +57,9 @@ func (m *model) compareRowCounts(s *Store) error {
 			if memberClass(id, row) != 0 {
 				want[tableGroupMember]++
 			}
+			if protocol.KindOf(id) == protocol.Direct && isContact(row.Membership) {
+				want[tableContact]++
+			}
 		}
 	}
 	err := s.scan(nil, nil, func(key, _ []byte) (bool, error) {
@@ -62,7 +67,7 @@ func (m *model) compareRowCounts(s *Store) error {
 		return true, nil
 	})
 	for _, table := range []byte{
-		tableExpiry, tableFollowers, tableGroupMember, tableGroup, tableMention, tableFollowUp, tableSeen, tableReaction, tableGone, tableDeleted,
+		tableContact, tableExpiry, tableFollowers, tableGroupMember, tableGroup, tableMention, tableFollowUp, tableSeen, tableReaction, tableGone, tableDeleted,
 	} {
 		if err != nil || got[table] != want[table] {
 			return fmt.Errorf("table %c has %d rows, %w; want %d", table, got[table], err, want[table])
@@ -165,7 +170,7 @@ func (m *model) compareUser(s *Store, user string) error {
 		if memberClass(id, row) == classActive {
 			groups = append(groups, id)
 		}
-		if p := row.Membership; protocol.KindOf(id) == protocol.Direct && (p.GetContact() != pb.ContactState_CONTACT_STATE_NONE || p.GetBlocked()) {
+		if protocol.KindOf(id) == protocol.Direct && isContact(row.Membership) {
 			peer, _ := protocol.Peer(id, user)
 			contacts = append(contacts, peer)
 		}
@@ -182,10 +187,11 @@ func (m *model) compareUser(s *Store, user string) error {
 			after = got[len(got)-1]
 		}
 		var err error
-		more, err = s.Contacts(user, after, 1+rand.IntN(2), func(peer string, row Member) error {
+		more, err = s.Contacts(user, after, 1+rand.IntN(2), func(peer string, row *pb.Membership) error {
 			got = append(got, peer)
-			if want := m.conversations[protocol.DirectID(user, peer)].members[user]; !sameMember(row, want) {
-				return fmt.Errorf("contact %s is %+v; want %+v", peer, row, want)
+			want := proto.Clone(m.conversations[protocol.DirectID(user, peer)].members[user].Membership).(*pb.Membership)
+			if want.Nick = ""; !proto.Equal(row, want) { // which is nothing of a contact
+				return fmt.Errorf("contact %s is %v; want %v", peer, row, want)
 			}
 			return nil
 		})
@@ -196,7 +202,18 @@ func (m *model) compareUser(s *Store, user string) error {
 	if !slices.Equal(got, contacts) {
 		return fmt.Errorf("contacts %v; want %v", got, contacts)
 	}
+	for n := 1; n <= len(contacts)+2; n++ {
+		if has, err := s.HasContacts(user, n); err != nil || has != (n <= len(contacts)) {
+			return fmt.Errorf("has %d contacts or more: %v, %w; has %v", n, has, err, contacts)
+		}
+	}
 	return nil
+}
+
+// isContact reports whether the user whose membership of a direct conversation m is
+// has the other one among their contacts.
+func isContact(m *pb.Membership) bool {
+	return m.GetContact() != pb.ContactState_CONTACT_STATE_NONE || m.GetBlocked() || m.GetRemark() != ""
 }
 
 // compareQueues compares what partitions have to do, and when users were seen.

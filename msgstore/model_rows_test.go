@@ -267,6 +267,8 @@ func (r *rowCommands) member(id string, c *modelConversation) error {
 		row.Membership.Standing = pb.Standing(r.rnd.IntN(6))
 	} else {
 		row.Membership.Contact = pb.ContactState(r.rnd.IntN(4))
+		row.Membership.Remark = []string{"", "", "r"}[r.rnd.IntN(3)]
+		row.Membership.ContactMs = int64(r.rnd.IntN(3))
 		row.Membership.Blocked = r.rnd.IntN(4) == 0
 		if c.blocked != row.Membership.Blocked {
 			c.blocked = row.Membership.Blocked

@@ -19,7 +19,7 @@ const formatVersion = 4
 // readableFormat is the oldest version that can be read. Version 2 has no rows but
 // the first kinds, and nothing in memberships and conversation rows that is
 // absent when it is zero. Version 3 has the followers of a broadcast in the
-// group's data alone.
+// group's data alone, and no rows of contacts, which Open makes.
 const readableFormat = 2
 
 // newEpochFile is a file in the store's directory that makes the next Open
@@ -137,6 +137,9 @@ func (s *Store) loadIdentity() error {
 		return nil
 	})
 	if found && err == nil && v != formatVersion {
+		if err := s.addContacts(); err != nil {
+			return err
+		}
 		return s.putIdentity() // an earlier program must not open it any more
 	}
 	if found || err != nil {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"github.com/godwit-im/godwit/protocol"
 	"github.com/godwit-im/godwit/protocol/pb"
 )
 
@@ -366,8 +367,11 @@ func (tx *Tx) PutMember(index uint64, user, conversation string, m Member) error
 		r.changed = true
 		tx.changed = append(tx.changed, r)
 	}
-	if wasClass != isClass {
+	switch {
+	case wasClass != isClass:
 		return tx.moveMember(index, user, conversation, wasClass, isClass)
+	case protocol.KindOf(conversation) == protocol.Direct:
+		return tx.putContact(index, user, conversation, was.Membership, m.Membership)
 	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/godwit-im/godwit/msgstore"
 	"github.com/godwit-im/godwit/protocol"
 	"github.com/godwit-im/godwit/protocol/pb"
 	"github.com/godwit-im/godwit/session"
@@ -98,8 +97,8 @@ func (p *Presence) wanted(id string, req *pb.Subscribe) ([]string, error) {
 		add(other)
 	}
 	if req.Contacts {
-		_, err := p.store.Contacts(id, "", math.MaxInt, func(peer string, m msgstore.Member) error {
-			if m.Membership.GetContact() == pb.ContactState_CONTACT_STATE_CONTACT {
+		_, err := p.store.Contacts(id, "", math.MaxInt, func(peer string, m *pb.Membership) error {
+			if m.GetContact() == pb.ContactState_CONTACT_STATE_CONTACT {
 				add(peer)
 			}
 			return nil

@@ -51,11 +51,11 @@ func (l *limits) fullOfGroups(users []string) (full []string, err error) {
 // blocked users as they may have. It may read the disk.
 func (l *limits) fullOfContacts(users []string) (full []string, err error) {
 	for _, user := range users {
-		more, err := l.store.Contacts(user, "", l.rules.MaxContacts-1, func(string, msgstore.Member) error { return nil })
+		enough, err := l.store.HasContacts(user, l.rules.MaxContacts)
 		if err != nil {
 			return nil, err
 		}
-		if more {
+		if enough {
 			full = append(full, user)
 		}
 	}
