@@ -45,7 +45,7 @@ var allowed = map[string][]string{
 	"bench/crash":                {"protocol", "protocol/pb", "sdk-go", "bench/journal", "bench/node"},
 	// The checker shares no code with what it checks.
 	"bench/journal": {},
-	"cmd/godwit":    {"protocol", "protocol/pb", "msgstore", "session", "server", "sdk-go", "desk", "bench", "bench/ceiling", "bench/fanout", "bench/fill", "bench/node", "bench/report", "bench/sessions", "cmd/godwit/internal/knob"},
+	"cmd/godwit":    {"protocol", "protocol/pb", "msgstore", "session", "server", "sdk-go", "sdk-go/call", "desk", "bench", "bench/ceiling", "bench/fanout", "bench/fill", "bench/node", "bench/report", "bench/sessions", "cmd/godwit/internal/knob"},
 	// What configures everything knows nothing.
 	"cmd/godwit/internal/knob": {},
 }

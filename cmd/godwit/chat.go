@@ -210,6 +210,7 @@ func installationID(dir string) (string, error) {
 func runChat(ctx context.Context, f *clientFlags, id identity, t *talk, group *godwit.NewGroup, state *state, open func() (view, func(), error)) (err error) {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	t.calls = t.newCalls()
 	client, err := f.dial(ctx, id, godwit.Options{
 		Device: state.device, Store: state, StartAtHead: true,
 		Handler: godwit.Handler{
@@ -218,9 +219,14 @@ func runChat(ctx context.Context, f *clientFlags, id identity, t *talk, group *g
 		},
 	})
 	if err != nil {
+		t.endCalls()
 		return err
 	}
-	defer func() { err = errors.Join(err, client.Close()) }()
+	defer func() {
+		t.endCalls()
+		err = errors.Join(err, client.Close())
+	}()
+	t.calls.Attach(client)
 	if group != nil {
 		if err := makeGroup(ctx, client, *group, f.timeout); err != nil {
 			return err

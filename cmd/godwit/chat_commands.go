@@ -33,6 +33,7 @@ func areas() []area {
 		{"list", listCommands},
 		{"devices", deviceCommands},
 		{"signals", signalCommands},
+		{"calls", callCommands},
 	}
 }
 

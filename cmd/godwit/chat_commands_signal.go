@@ -36,6 +36,9 @@ func (t *talk) signal(ctx context.Context, kind, text string) error {
 
 // onSignal tells of a signal in this conversation; those of others pass by.
 func (t *talk) onSignal(s godwit.Signal) {
+	if t.calls.Handle(s) {
+		return
+	}
 	t.onScreen(func() {
 		if s.Conversation == t.conversation {
 			t.view.Note(signalText(s))

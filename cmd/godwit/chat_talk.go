@@ -10,6 +10,7 @@ import (
 
 	"github.com/godwit-im/godwit/protocol"
 	"github.com/godwit-im/godwit/sdk-go"
+	"github.com/godwit-im/godwit/sdk-go/call"
 )
 
 // screenful is how many messages of the history are shown at a time.
@@ -58,6 +59,7 @@ type talk struct {
 	user         string
 	peer         string // empty in a group
 	conversation string
+	calls        *call.Calls
 
 	mu     sync.Mutex // guards what follows, and the view but for ReadLine
 	client *godwit.Client

@@ -127,6 +127,30 @@ func TestChatLive(t *testing.T) {
 	alice.sees(`-- somebody is there to see it`)
 	bob.say("/signal wave good morning")
 	alice.sees(`-- bob signals wave from chat-\w+-1: good morning`)
+
+	// A call, without sound.
+	alice.say("/call")
+	alice.sees(`-- calling bob`)
+	bob.sees(`-- alice calls you; /accept answers, /hangup declines`)
+	alice.sees(`-- it rings at bob's`)
+	alice.say("/call")
+	alice.sees(`-- there is a call already`)
+	alice.say("/accept")
+	alice.sees(`-- not any more, or not in this call`)
+	bob.say("/accept")
+	alice.sees(`-- in a call with bob, on their device chat-\w+-1`)
+	bob.sees(`-- in a call with alice, on their device chat-\w+-1`)
+	alice.say("/hangup")
+	for _, who := range []*chatter{alice, bob} {
+		who.sees(`-- the call with (alice|bob) has ended: hung up`)
+	}
+	bob.say("/hangup")
+	bob.sees(`-- there is no call`)
+	bob.say("/call")
+	alice.sees(`-- bob calls you; /accept answers, /hangup declines`)
+	alice.say("/hangup")
+	bob.sees(`-- the call with alice has ended: rejected`)
+
 	bob.say("/media photos/7 image/jpeg 2048 the view")
 	alice.sees(`   \d\d:\d\d #3 bob: \[the view, image/jpeg, 2048 bytes, at photos/7\]`)
 	bob.say("/recall last")
@@ -235,6 +259,8 @@ func TestChatGroupLive(t *testing.T) {
 	// What the app keeps of the group is told when it changes, and typing to all.
 	bob.say("/typing")
 	alice.sees(`-- bob is typing`)
+	bob.say("/call")
+	bob.sees(`-- a call is between two users, and this is a group`)
 	bob.say("/about")
 	bob.sees(`-- it is "friends", for those invited`)
 

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"io"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/godwit-im/godwit/protocol/pb"
 	"github.com/godwit-im/godwit/sdk-go"
+	"github.com/godwit-im/godwit/sdk-go/call"
 )
 
 func TestOneLine(t *testing.T) {
@@ -147,5 +149,22 @@ func TestSignalText(t *testing.T) {
 		if got := signalText(s); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
+	}
+}
+
+func TestCallText(t *testing.T) {
+	for want, s := range map[string]call.Status{
+		"it rings at bob's": {State: call.Ringing},
+		"":                  {State: call.Accepting},
+		"in a call with bob, on their device phone": {State: call.Active, Device: "phone"},
+		"the call with bob has ended: busy":         {State: call.Ended, Reason: call.Busy},
+		"the call with bob has ended: EOF":          {State: call.Ended, Reason: call.Refused, Err: io.EOF},
+	} {
+		if got := callText("bob", true, s); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	if got := callText("bob", false, call.Status{State: call.Ringing}); got != "" {
+		t.Errorf("of a call that came in: %q", got)
 	}
 }

@@ -139,6 +139,20 @@ func (cs *Calls) Place(user string, offer []byte) (*Call, error) {
 	return c, nil
 }
 
+// Ongoing are the calls that have not ended, the oldest first.
+func (cs *Calls) Ongoing() []*Call {
+	cs.lock()
+	defer cs.unlock()
+	var all []*Call
+	for _, c := range cs.calls {
+		if c.status.State != Ended {
+			all = append(all, c)
+		}
+	}
+	slices.SortFunc(all, func(a, b *Call) int { return a.began.Compare(b.began) })
+	return all
+}
+
 // Handle takes a signal, and reports whether it was about a call. It does not
 // wait, and is meant for the client's Handler.OnSignal. Signals that come before
 // Attach are dropped.
