@@ -155,8 +155,16 @@ func (d *Delivery) work() {
 	}
 }
 
-// do does j and answers it.
+// do does j and answers it. For a session that has ended there is nobody to
+// answer, and it must be as if it had not asked: it may have been ended because it
+// was in the wrong hands.
 func (d *Delivery) do(s *session.Session, j job) {
+	if s.Ended() {
+		if !j.unasked {
+			s.End(j.inFlight)
+		}
+		return
+	}
 	frame, err := j.read()
 	if err != nil {
 		var refusal *protocol.Error
