@@ -167,8 +167,8 @@ func post(tx *msgstore.Tx, index uint64, cmd *Command, from *sender, effects []E
 	if err == nil {
 		err = putMentions(tx, index, m.Conversation, m.Seq, m.Sender, m.Mentions, m.MentionAll)
 	}
-	if err == nil && m.ExpiresMs != 0 {
-		err = tx.PutExpiry(index, m.Conversation, m.Seq, m.ExpiresMs)
+	if err == nil {
+		err = putExpiry(tx, index, &m)
 	}
 	return r, effects, err
 }
@@ -227,6 +227,17 @@ func push(tx *msgstore.Tx, index uint64, m *pb.Message, from *sender, effects []
 	return Result{Seq: m.Seq, ID: m.Id, TimeMs: m.TimeMs}, effects, nil
 }
 
+// putExpiry notes when m, which was just appended, is gone, if it ever is.
+func putExpiry(tx *msgstore.Tx, index uint64, m *pb.Message) error {
+	if m.ExpiresMs == 0 {
+		return nil
+	}
+	if err := tx.PutExpiry(index, m.Conversation, m.Seq, m.ExpiresMs); err != nil {
+		return err
+	}
+	return putGone(tx, index, m, false)
+}
+
 // putMentions is tx.PutMentions, where anybody else than the sender is
 // mentioned: nobody is to be called on by what they wrote themselves.
 func putMentions(tx *msgstore.Tx, index uint64, conversation string, seq uint64, sender string, users []string, all bool) error {
@@ -236,7 +247,7 @@ func putMentions(tx *msgstore.Tx, index uint64, conversation string, seq uint64,
 	if len(users) == 0 && !all {
 		return nil
 	}
-	return tx.PutMentions(index, conversation, seq, users, all)
+	return tx.PutMentions(index, conversation, seq, sender, users, all)
 }
 
 // addMembers makes the rows of those users who have none: before its first
@@ -275,7 +286,8 @@ func applyMark(tx *msgstore.Tx, index uint64, cmd *Command, effects []Effect) (R
 	if unmarks {
 		row.Membership = withoutMark(row.Membership)
 	}
-	unread, err := Unread(tx.Message, tx.GoneBetween, head, row, cmd.Conversation, cmd.User)
+	r := Result{ReadSeq: row.ReadSeq, DeliveredSeq: row.DeliveredSeq}
+	r.Count, err = count(tx, head, row, cmd.Conversation, cmd.User, cmd.TimeMs)
 	if err != nil {
 		return Result{}, effects, err
 	}
@@ -285,30 +297,30 @@ func applyMark(tx *msgstore.Tx, index uint64, cmd *Command, effects []Effect) (R
 		}
 	}
 	if moved {
-		if effects, err = tellReceipt(tx, cmd, row, unread, effects); err != nil {
+		if effects, err = tellReceipt(tx, cmd, row, r, effects); err != nil {
 			return Result{}, effects, err
 		}
 	}
 	if unmarks {
-		if effects, err = tellState(tx, cmd.User, cmd.Conversation, nil, effects); err != nil {
+		if effects, err = tellState(tx, cmd.User, cmd.Conversation, cmd.TimeMs, nil, effects); err != nil {
 			return Result{}, effects, err
 		}
 	}
-	return Result{ReadSeq: row.ReadSeq, DeliveredSeq: row.DeliveredSeq, Unread: unread}, effects, nil
+	return r, effects, nil
 }
 
 // tellReceipt adds the effects of the user's cursors having moved: for their own
 // devices, for the other one of a direct conversation, and for all others in a
 // group that is small enough.
-func tellReceipt(tx *msgstore.Tx, cmd *Command, row msgstore.Member, unread uint64, effects []Effect) ([]Effect, error) {
+func tellReceipt(tx *msgstore.Tx, cmd *Command, row msgstore.Member, r Result, effects []Effect) ([]Effect, error) {
 	receipt := Effect{
 		Kind:         EffectReceipt,
 		Conversation: cmd.Conversation,
 		Users:        []string{cmd.User},
 		User:         cmd.User,
-		ReadSeq:      row.ReadSeq,
-		DeliveredSeq: row.DeliveredSeq,
-		Unread:       unread,
+		ReadSeq:      r.ReadSeq,
+		DeliveredSeq: r.DeliveredSeq,
+		Count:        r.Count,
 	}
 	switch protocol.KindOf(cmd.Conversation) {
 	case protocol.Direct:
@@ -321,7 +333,7 @@ func tellReceipt(tx *msgstore.Tx, cmd *Command, row msgstore.Member, unread uint
 		}
 		if ShowsReceipts(g, cmd.Rules) && row.Membership.GetStanding() == pb.Standing_STANDING_ACTIVE {
 			toAll := receipt
-			toAll.Users, toAll.Group, toAll.Unread = nil, true, 0
+			toAll.Users, toAll.Group, toAll.Count = nil, true, Count{}
 			effects = append(effects, toAll)
 		}
 	}

@@ -104,10 +104,11 @@ type Result struct {
 	TimeMs    int64
 	Duplicate bool
 
-	// OpMark: the user's cursors and unread count as they now are.
+	// OpMark: the user's cursors as they now are, and what is unread past them, as
+	// in pb.ConversationState.
 	ReadSeq      uint64
 	DeliveredSeq uint64
-	Unread       uint64
+	Count        Count
 
 	// OpGroup: the group as it is now, Seq is the notice's, and, for who joins,
 	// how they stand. Like all that follows it may be shared and must not be
@@ -171,7 +172,7 @@ type Effect struct {
 	User         string
 	ReadSeq      uint64
 	DeliveredSeq uint64
-	Unread       uint64 // the user's own business: for User's sessions only
+	Count        Count // the user's own business: for User's sessions only
 }
 
 // Proposal is a Command on its way through a Log, with what its submitter needs

@@ -90,11 +90,11 @@ func applyContact(tx *msgstore.Tx, index uint64, cmd *Command, effects []Effect)
 	if c.full(cmd.User, mine.Membership, c.mine) || c.full(peer, theirs.Membership, c.theirs) {
 		return Result{Err: errTooManyContacts}, effects, nil
 	}
-	effects, err = putMembership(tx, index, cmd.User, cmd.Conversation, mine, c.mine, effects)
+	effects, err = putMembership(tx, index, cmd.User, cmd.Conversation, mine, c.mine, cmd.TimeMs, effects)
 	if err != nil {
 		return Result{}, effects, err
 	}
-	effects, err = putMembership(tx, index, peer, cmd.Conversation, theirs, c.theirs, effects)
+	effects, err = putMembership(tx, index, peer, cmd.Conversation, theirs, c.theirs, cmd.TimeMs, effects)
 	if err != nil {
 		return Result{}, effects, err
 	}

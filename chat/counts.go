@@ -31,20 +31,31 @@ func counts(m *pb.Message) bool {
 	return hasContent(m.Kind) && m.Flags&uint32(pb.Flag_FLAG_UNCOUNTED) == 0
 }
 
-// GoneFunc returns how many messages in (after, upto] counted as unread, are
-// tombstones now, and were not sent by except.
-type GoneFunc func(conversation, except string, after, upto uint64) (uint64, error)
+// Count is what a user has yet to read of a conversation.
+type Count struct {
+	Unread     uint64
+	MentionSeq uint64 // the first message of that which mentions them; 0 if none does
+	// What it is of: the messages up to HeadSeq, the last one that the user may read,
+	// with what became of them by TimeMs (Unix milliseconds).
+	HeadSeq uint64
+	TimeMs  int64
+}
+
+// GoneFunc returns how many messages in (after, upto] counted as unread, were
+// gone at a moment, and were not sent by except.
+type GoneFunc func(conversation, except string, after, upto uint64, at msgstore.Moment) (uint64, error)
 
 // ReadFunc returns the encoding of a message that is kept; one that isn't is an
 // error.
 type ReadFunc func(conversation string, seq uint64) (wire []byte, err error)
 
 // Unread is how many messages of a conversation user has yet to read, given its
-// head and user's row. Where retention has overtaken the read cursor it reads
+// head and user's row, at nowMs. It depends on nothing else: what was recalled or
+// expired later than that counts. Where retention has overtaken the read cursor it reads
 // the oldest message that is kept, and where the user has left, the last one of
 // theirs, and no other; where there may be tombstones after the cursor it asks
 // for them.
-func Unread(read ReadFunc, gone GoneFunc, head msgstore.Head, row msgstore.Member, conversation, user string) (uint64, error) {
+func Unread(read ReadFunc, gone GoneFunc, head msgstore.Head, row msgstore.Member, conversation, user string, nowMs int64) (uint64, error) {
 	seen, after := row.ReadOthers, row.ReadSeq
 	if after+1 < head.MinSeq {
 		after = head.MinSeq - 1
@@ -63,13 +74,32 @@ func Unread(read ReadFunc, gone GoneFunc, head msgstore.Head, row msgstore.Membe
 		}
 	}
 	if head.Gone > after && upto > after {
-		n, err := gone(conversation, user, after, upto)
+		n, err := gone(conversation, user, after, upto, msgstore.Moment{Stamp: head.Stamp, TimeMs: nowMs})
 		if err != nil {
 			return 0, err
 		}
 		seen += n
 	}
 	return others - min(others, seen), nil // a row may be newer than the head it is read with
+}
+
+// MentionFunc returns the first seq past after of a message by others that
+// mentions user and was not gone at a moment; 0 if there is none.
+type MentionFunc func(user, conversation string, after uint64, at msgstore.Moment) (uint64, error)
+
+// FirstMention is the first message that user has yet to read and that mentions
+// them, at nowMs; 0 if there is none.
+func FirstMention(find MentionFunc, head msgstore.Head, row msgstore.Member, conversation, user string, nowMs int64) (uint64, error) {
+	first, last := Bounds(head, row.Membership)
+	after := max(row.ReadSeq, first-1)
+	if head.Mentioned <= after {
+		return 0, nil
+	}
+	seq, err := find(user, conversation, after, msgstore.Moment{Stamp: head.Stamp, TimeMs: nowMs})
+	if seq > last {
+		seq = 0
+	}
+	return seq, err
 }
 
 // othersUpTo is how many messages with a seq of 1 to seq somebody else than

@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"cmp"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -50,12 +51,12 @@ func TestUnreadIsExact(t *testing.T) {
 				continue
 			}
 			for _, user := range []string{"ann", "bob"} {
-				got, want := unreadOf(t, store, head, user), unreadByHand(t, store, head, user)
+				got, want := unreadOf(t, store, head, user, c.TimeMs), unreadByHand(t, store, head, user, c.TimeMs)
 				if got != want {
 					t.Fatalf("after command %d, %+v: %d unread of %s, want %d", i, c, got, user, want)
 				}
-				if c.Op == OpMark && c.User == user && r.Err == nil && r.Unread != want {
-					t.Fatalf("MARK by %s said %d unread, want %d", user, r.Unread, want)
+				if c.Op == OpMark && c.User == user && r.Err == nil && (r.Count.Unread != want || r.Count.HeadSeq != head.Seq || r.Count.TimeMs != c.TimeMs) {
+					t.Fatalf("MARK by %s said %+v, want %d unread up to %d at %d", user, r.Count, want, head.Seq, c.TimeMs)
 				}
 			}
 		}
@@ -70,10 +71,10 @@ func expiresMs(t *rapid.T, store *msgstore.Store, conversation string, seq uint6
 	if !found {
 		return 1
 	}
-	return decode(t, wire).ExpiresMs
+	return cmp.Or(decode(t, wire).ExpiresMs, 1)
 }
 
-func unreadOf(t *rapid.T, store *msgstore.Store, head msgstore.Head, user string) uint64 {
+func unreadOf(t *rapid.T, store *msgstore.Store, head msgstore.Head, user string, nowMs int64) uint64 {
 	row, _, err := store.Member(user, "d:ann:bob")
 	if err != nil {
 		t.Fatal(err)
@@ -82,14 +83,15 @@ func unreadOf(t *rapid.T, store *msgstore.Store, head msgstore.Head, user string
 		wire, _, err := store.Message(conversation, seq)
 		return wire, err
 	}
-	n, err := Unread(read, store.GoneBetween, head, row, "d:ann:bob", user)
+	n, err := Unread(read, store.GoneBetween, head, row, "d:ann:bob", user, nowMs)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return n
 }
 
-func unreadByHand(t *rapid.T, store *msgstore.Store, head msgstore.Head, user string) (n uint64) {
+// unreadByHand goes by the time and not by whether anybody has swept since.
+func unreadByHand(t *rapid.T, store *msgstore.Store, head msgstore.Head, user string, nowMs int64) (n uint64) {
 	row, _, err := store.Member(user, "d:ann:bob")
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +101,8 @@ func unreadByHand(t *rapid.T, store *msgstore.Store, head msgstore.Head, user st
 		if err != nil || !found {
 			t.Fatalf("message %d: %v, %v", seq, found, err)
 		}
-		if m := decode(t, wire); m.Sender != user && counts(m) && m.State == 0 {
+		m := decode(t, wire)
+		if m.Sender != user && counts(m) && m.State != pb.MessageState_MESSAGE_STATE_RECALLED && !isOver(m.ExpiresMs, nowMs) {
 			n++
 		}
 	}
@@ -130,7 +133,7 @@ func TestUnreadOfWhoLeft(t *testing.T) {
 	}
 	for until, want := range map[uint64]uint64{2: 1, 3: 1, 1: 0, 0: 1} {
 		row.Membership.UntilSeq = until
-		if n, err := Unread(read, p.store.GoneBetween, head, row, posted, "bob"); n != want || err != nil {
+		if n, err := Unread(read, p.store.GoneBetween, head, row, posted, "bob", 0); n != want || err != nil {
 			t.Errorf("until %d: %d unread, %v, want %d", until, n, err, want)
 		}
 	}

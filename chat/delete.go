@@ -63,7 +63,7 @@ func applyDelete(tx *msgstore.Tx, index uint64, cmd *Command, effects []Effect) 
 	if err := tx.PutMember(index, cmd.User, cmd.Conversation, row); err != nil {
 		return Result{}, effects, err
 	}
-	if effects, err = tellState(tx, cmd.User, cmd.Conversation, seqs, effects); err != nil {
+	if effects, err = tellState(tx, cmd.User, cmd.Conversation, cmd.TimeMs, seqs, effects); err != nil {
 		return Result{}, effects, err
 	}
 	// The user's own devices have the cursors in their STATE.

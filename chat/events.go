@@ -141,6 +141,9 @@ func edit(tx *msgstore.Tx, index uint64, target, m *pb.Message) error {
 	if err := putMentions(tx, index, target.Conversation, m.Seq, m.Sender, anew, allAnew); err != nil {
 		return err
 	}
+	if err := putExpiry(tx, index, m); err != nil {
+		return err
+	}
 	if err := tx.DropMentions(index, target.Conversation, target.Seq, target.Mentions, target.MentionAll); err != nil {
 		return err
 	}

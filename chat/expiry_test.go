@@ -7,6 +7,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/godwit-im/godwit/msgstore"
 	"github.com/godwit-im/godwit/protocol/pb"
 )
 
@@ -63,7 +64,7 @@ func TestExpiry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if gone, err := store.GoneBetween("d:ann:bob", "bob", 0, head.Seq); gone != many || err != nil {
+	if gone, err := store.GoneBetween("d:ann:bob", "bob", 0, head.Seq, msgstore.Moment{TimeMs: clock.now().UnixMilli()}); gone != many || err != nil {
 		t.Errorf("%d gone, %v, want %d", gone, err, many)
 	}
 

@@ -330,7 +330,7 @@ func (a *groupAct) tell(effects []Effect) ([]Effect, error) {
 	}
 	var err error
 	for _, user := range a.joined {
-		if effects, err = tellStateWith(a.tx, user, conversation, effects, func(s *pb.ConversationState) { s.Group = a.g }); err != nil {
+		if effects, err = tellStateWith(a.tx, user, conversation, a.cmd.TimeMs, effects, func(s *pb.ConversationState) { s.Group = a.g }); err != nil {
 			return effects, err
 		}
 	}
@@ -342,7 +342,7 @@ func (a *groupAct) tell(effects []Effect) ([]Effect, error) {
 		effects = append(effects, Effect{Kind: EffectDissolve, Conversation: conversation})
 	}
 	for _, user := range slices.Concat(a.left, a.changed) {
-		if effects, err = tellState(a.tx, user, conversation, nil, effects); err != nil {
+		if effects, err = tellState(a.tx, user, conversation, a.cmd.TimeMs, nil, effects); err != nil {
 			return effects, err
 		}
 	}

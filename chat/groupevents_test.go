@@ -119,7 +119,7 @@ func TestEventsInAGroup(t *testing.T) {
 		wire, _, err := store.Message(conversation, seq)
 		return wire, err
 	}
-	if unread, err := Unread(read, store.GoneBetween, head, row, group, "dan"); unread != 2 || err != nil {
+	if unread, err := Unread(read, store.GoneBetween, head, row, group, "dan", 0); unread != 2 || err != nil {
 		t.Errorf("%d unread, %v, want the owner's and message %d", unread, err, third)
 	}
 }

@@ -2,6 +2,7 @@ package chat
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -300,7 +301,7 @@ func readBack(store *msgstore.Store, conversation string, kept map[messageKey]*p
 		kept[key] = m
 		last = m
 	}
-	gone, err := store.GoneBetween(conversation, "", 0, last.Seq)
+	gone, err := store.GoneBetween(conversation, "", 0, last.Seq, msgstore.Moment{Stamp: math.MaxUint64})
 	if err != nil {
 		return err
 	}

@@ -176,7 +176,7 @@ func (p *crashPair) viewIn(store *msgstore.Store) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		mentioned, err := store.FirstMention(user, p.id, row.ReadSeq)
+		mentioned, err := store.FirstMention(user, p.id, row.ReadSeq, msgstore.Moment{Stamp: head.Stamp})
 		if err != nil {
 			return "", err
 		}

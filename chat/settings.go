@@ -23,7 +23,7 @@ func applySettings(tx *msgstore.Tx, index uint64, cmd *Command, effects []Effect
 	if proto.Size(settings) == 0 {
 		m.Settings = nil
 	}
-	effects, err = putMembership(tx, index, cmd.User, cmd.Conversation, row, m, effects)
+	effects, err = putMembership(tx, index, cmd.User, cmd.Conversation, row, m, cmd.TimeMs, effects)
 	return Result{Settings: settings}, effects, err
 }
 
@@ -91,7 +91,7 @@ func applyAccount(tx *msgstore.Tx, index uint64, cmd *Command, effects []Effect)
 	if m.Account = account; proto.Size(account) == 0 {
 		m.Account = nil
 	}
-	effects, err = putMembership(tx, index, cmd.User, cmd.Conversation, row, m, effects)
+	effects, err = putMembership(tx, index, cmd.User, cmd.Conversation, row, m, cmd.TimeMs, effects)
 	return Result{Account: account}, effects, err
 }
 

@@ -52,7 +52,7 @@ func inside(m *pb.Membership) bool {
 // putMembership puts m into user's row, which is row as it stands, and tells
 // the user's devices, unless it says nothing new. A conversation begins with the
 // first row in it.
-func putMembership(tx *msgstore.Tx, index uint64, user, conversation string, row msgstore.Member, m *pb.Membership, effects []Effect) ([]Effect, error) {
+func putMembership(tx *msgstore.Tx, index uint64, user, conversation string, row msgstore.Member, m *pb.Membership, nowMs int64, effects []Effect) ([]Effect, error) {
 	if proto.Equal(m, ownMembership(row)) {
 		return effects, nil
 	}
@@ -69,7 +69,7 @@ func putMembership(tx *msgstore.Tx, index uint64, user, conversation string, row
 	if err := tx.PutMember(index, user, conversation, row); err != nil {
 		return effects, err
 	}
-	return tellState(tx, user, conversation, nil, effects)
+	return tellState(tx, user, conversation, nowMs, nil, effects)
 }
 
 // orNil is m, or nil where m says nothing: a row that is read again has nil
@@ -83,12 +83,12 @@ func orNil(m *pb.Membership) *pb.Membership {
 
 // tellState adds the effect that tells all of user's devices how a conversation
 // stands for them now, and which single messages they have just deleted in it.
-func tellState(tx *msgstore.Tx, user, conversation string, deleted []uint64, effects []Effect) ([]Effect, error) {
-	return tellStateWith(tx, user, conversation, effects, func(s *pb.ConversationState) { s.Deleted = deleted })
+func tellState(tx *msgstore.Tx, user, conversation string, nowMs int64, deleted []uint64, effects []Effect) ([]Effect, error) {
+	return tellStateWith(tx, user, conversation, nowMs, effects, func(s *pb.ConversationState) { s.Deleted = deleted })
 }
 
 // tellStateWith is tellState with what add adds.
-func tellStateWith(tx *msgstore.Tx, user, conversation string, effects []Effect, add func(*pb.ConversationState)) ([]Effect, error) {
+func tellStateWith(tx *msgstore.Tx, user, conversation string, nowMs int64, effects []Effect, add func(*pb.ConversationState)) ([]Effect, error) {
 	head, _, err := tx.Head(conversation)
 	if err != nil {
 		return effects, err
@@ -102,7 +102,7 @@ func tellStateWith(tx *msgstore.Tx, user, conversation string, effects []Effect,
 	}
 	state := &pb.ConversationState{Conversation: conversation, MinSeq: 1, Membership: row.Membership}
 	if protocol.KindOf(conversation) != protocol.Group || inside(row.Membership) {
-		if err := describe(tx, state, head, row, user); err != nil {
+		if err := describe(tx, state, head, row, user, nowMs); err != nil {
 			return effects, err
 		}
 	}
@@ -115,16 +115,18 @@ func tellStateWith(tx *msgstore.Tx, user, conversation string, effects []Effect,
 	}), nil
 }
 
-// describe fills in what there is of a conversation for user, who may read
-// something of it.
-func describe(tx *msgstore.Tx, state *pb.ConversationState, head msgstore.Head, row msgstore.Member, user string) (err error) {
+// describe fills in what there is of a conversation at nowMs for user, who may
+// read something of it.
+func describe(tx *msgstore.Tx, state *pb.ConversationState, head msgstore.Head, row msgstore.Member, user string, nowMs int64) (err error) {
 	conversation := state.Conversation
 	first, last := Bounds(head, row.Membership)
 	state.HeadSeq, state.MinSeq = last, first
 	state.ReadSeq, state.DeliveredSeq = row.ReadSeq, row.DeliveredSeq
-	if state.Unread, err = Unread(tx.Message, tx.GoneBetween, head, row, conversation, user); err != nil {
+	c, err := count(tx, head, row, conversation, user, nowMs)
+	if err != nil {
 		return err
 	}
+	state.Unread, state.MentionSeq, state.CountedMs = c.Unread, c.MentionSeq, c.TimeMs
 	switch {
 	case last == head.Seq:
 		state.HeadId = head.ID
@@ -135,14 +137,6 @@ func describe(tx *msgstore.Tx, state *pb.ConversationState, head msgstore.Head, 
 		}
 		state.HeadId = m.Id
 	}
-	if after := max(row.ReadSeq, first-1); head.Mentioned > after {
-		if state.MentionSeq, err = tx.FirstMention(user, conversation, after); err != nil {
-			return err
-		}
-		if state.MentionSeq > last {
-			state.MentionSeq = 0
-		}
-	}
 	if peer, direct := protocol.Peer(conversation, user); direct {
 		theirs, _, err := tx.Member(peer, conversation)
 		if err != nil {
@@ -151,4 +145,15 @@ func describe(tx *msgstore.Tx, state *pb.ConversationState, head msgstore.Head, 
 		state.PeerReadSeq, state.PeerDeliveredSeq = theirs.ReadSeq, theirs.DeliveredSeq
 	}
 	return nil
+}
+
+// count is what user has yet to read of a conversation at nowMs.
+func count(tx *msgstore.Tx, head msgstore.Head, row msgstore.Member, conversation, user string, nowMs int64) (c Count, err error) {
+	_, c.HeadSeq = Bounds(head, row.Membership)
+	c.TimeMs = nowMs
+	if c.Unread, err = Unread(tx.Message, tx.GoneBetween, head, row, conversation, user, nowMs); err != nil {
+		return c, err
+	}
+	c.MentionSeq, err = FirstMention(tx.FirstMention, head, row, conversation, user, nowMs)
+	return c, err
 }

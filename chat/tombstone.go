@@ -130,13 +130,20 @@ func bury(tx *msgstore.Tx, index uint64, m *pb.Message, state pb.MessageState) e
 	if err := rewrite(tx, index, m); err != nil {
 		return err
 	}
-	if err := tx.PutGone(index, m.Conversation, m.Seq, m.Sender, counts(m)); err != nil {
+	if err := putGone(tx, index, m, state == pb.MessageState_MESSAGE_STATE_RECALLED); err != nil {
 		return err
 	}
 	if m.EditedSeq == 0 {
 		return nil
 	}
 	return silence(tx, index, m.Conversation, m.EditedSeq, state)
+}
+
+// putGone notes that m is gone, by an event or when its time is over.
+func putGone(tx *msgstore.Tx, index uint64, m *pb.Message, recalled bool) error {
+	return tx.PutGone(index, m.Conversation, m.Seq, msgstore.Gone{
+		Sender: m.Sender, Counted: counts(m), ExpiresMs: m.ExpiresMs, Recalled: recalled,
+	})
 }
 
 // silence takes from an edit that a later event outdates what it says, whom it

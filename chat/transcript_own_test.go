@@ -147,6 +147,7 @@ func showOwnResult(c *Command, r Result) string {
 func showState(s *pb.ConversationState) string {
 	s = proto.Clone(s).(*pb.ConversationState)
 	s.Conversation = ""
+	s.CountedMs = 0 // the time of the command
 	return prototext(s)
 }
 

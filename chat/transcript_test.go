@@ -153,7 +153,7 @@ func show(c *Command, r Result, effects []Effect) string {
 		}
 		b.WriteString("\n")
 	case c.Op == OpMark:
-		fmt.Fprintf(&b, "marked: read=%d delivered=%d unread=%d\n", r.ReadSeq, r.DeliveredSeq, r.Unread)
+		fmt.Fprintf(&b, "marked: read=%d delivered=%d %s\n", r.ReadSeq, r.DeliveredSeq, showCount(r.Count))
 	case c.Op == OpTrim:
 		fmt.Fprintf(&b, "trimmed: %d removed\n", r.Removed)
 	case c.Op == OpExpire:
@@ -189,7 +189,7 @@ func show(c *Command, r Result, effects []Effect) string {
 			}
 			fmt.Fprintf(&b, "%s in %s at %d: %s\n", f.Type, e.Conversation, e.Seq, showMessage(f.Body))
 		case EffectReceipt:
-			fmt.Fprintf(&b, "RECEIPT in %s of %s: read=%d delivered=%d unread=%d\n", e.Conversation, e.User, e.ReadSeq, e.DeliveredSeq, e.Unread)
+			fmt.Fprintf(&b, "RECEIPT in %s of %s: read=%d delivered=%d %s\n", e.Conversation, e.User, e.ReadSeq, e.DeliveredSeq, showCount(e.Count))
 		case EffectState:
 			f, _, err := protocol.Parse(e.Frame, protocol.MaxBody)
 			if err != nil || f.Type != protocol.TypeState {
@@ -203,6 +203,14 @@ func show(c *Command, r Result, effects []Effect) string {
 		}
 	}
 	return b.String()
+}
+
+func showCount(c Count) string {
+	s := fmt.Sprintf("unread=%d", c.Unread)
+	if c.MentionSeq > 0 {
+		s += fmt.Sprintf(" mention=%d", c.MentionSeq)
+	}
+	return s
 }
 
 func showMessage(wire []byte) string {
@@ -290,7 +298,7 @@ func (tr *transcript) state(conversation string, users []string) (string, error)
 			}
 			return wire, err
 		}
-		unread, err := Unread(read, tr.store.GoneBetween, h, row, conversation, user)
+		unread, err := Unread(read, tr.store.GoneBetween, h, row, conversation, user, tr.clock)
 		if err != nil {
 			return "", err
 		}
@@ -303,7 +311,7 @@ func (tr *transcript) state(conversation string, users []string) (string, error)
 		} else if len(deleted) > 0 {
 			fmt.Fprintf(&b, " deleted=%v", deleted)
 		}
-		mention, err := tr.store.FirstMention(user, conversation, row.ReadSeq)
+		mention, err := tr.store.FirstMention(user, conversation, row.ReadSeq, msgstore.Moment{Stamp: h.Stamp, TimeMs: tr.clock})
 		if err != nil {
 			return "", err
 		}

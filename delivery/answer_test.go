@@ -22,7 +22,7 @@ func TestAnswers(t *testing.T) {
 		want   proto.Message
 	}{
 		{chat.OpSend, chat.Result{Seq: 1, ID: 2, TimeMs: 3, Duplicate: true}, protocol.TypeSent, &pb.Sent{Seq: 1, Id: 2, TimeMs: 3, Duplicate: true}},
-		{chat.OpMark, chat.Result{ReadSeq: 1, DeliveredSeq: 2, Unread: 3}, protocol.TypeMarked, &pb.Marked{ReadSeq: 1, DeliveredSeq: 2, Unread: 3}},
+		{chat.OpMark, chat.Result{ReadSeq: 1, DeliveredSeq: 2, Count: chat.Count{Unread: 3, MentionSeq: 4, HeadSeq: 5, TimeMs: 6}}, protocol.TypeMarked, &pb.Marked{ReadSeq: 1, DeliveredSeq: 2, Unread: 3, MentionSeq: 4, HeadSeq: 5, CountedMs: 6}},
 		{
 			chat.OpGroup,
 			chat.Result{Seq: 7, Group: group, Standing: pb.Standing_STANDING_ACTIVE},

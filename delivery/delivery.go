@@ -119,7 +119,8 @@ func (b *batch) appendAnswer(dst []byte, p *chat.Proposal, r *chat.Result) []byt
 	switch p.Command.Op {
 	case chat.OpMark:
 		return protocol.AppendProto(dst, protocol.TypeMarked, p.Request, &pb.Marked{
-			ReadSeq: r.ReadSeq, DeliveredSeq: r.DeliveredSeq, Unread: r.Unread,
+			ReadSeq: r.ReadSeq, DeliveredSeq: r.DeliveredSeq,
+			Unread: r.Count.Unread, MentionSeq: r.Count.MentionSeq, HeadSeq: r.Count.HeadSeq, CountedMs: r.Count.TimeMs,
 		})
 	case chat.OpGroup:
 		return protocol.AppendProto(dst, protocol.TypeGrouped, p.Request, &pb.Grouped{

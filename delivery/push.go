@@ -159,7 +159,8 @@ func (d *Delivery) receipt(b *batch, e *effect) {
 func receiptFrame(e *chat.Effect, own bool) []byte {
 	m := &pb.Receipt{Conversation: e.Conversation, User: e.User, ReadSeq: e.ReadSeq, DeliveredSeq: e.DeliveredSeq}
 	if own {
-		m.Unread = e.Unread
+		m.Unread, m.MentionSeq = e.Count.Unread, e.Count.MentionSeq
+		m.HeadSeq, m.CountedMs = e.Count.HeadSeq, e.Count.TimeMs
 	}
 	return protocol.AppendProto(nil, protocol.TypeReceipt, 0, m)
 }

@@ -281,7 +281,7 @@ func TestGroupReceipt(t *testing.T) {
 				Effects: []chat.Effect{
 					{
 						Kind: chat.EffectReceipt, Conversation: club.conversation, Users: []string{ann.User},
-						User: ann.User, ReadSeq: 4, DeliveredSeq: 5, Unread: 6,
+						User: ann.User, ReadSeq: 4, DeliveredSeq: 5, Count: chat.Count{Unread: 6},
 					},
 					{
 						Kind: chat.EffectReceipt, Conversation: club.conversation, Group: true,

@@ -147,7 +147,11 @@ func (d *Delivery) state(view *msgstore.View, user string, c *changed) (state *p
 			state.Group = g
 		}
 	}
-	if state.Unread, err = d.unread(user, c); err != nil {
+	state.CountedMs = d.cfg.Now().UnixMilli()
+	if state.Unread, err = d.unread(user, c, state.CountedMs); err != nil {
+		return nil, 0, err
+	}
+	if state.MentionSeq, err = chat.FirstMention(d.store.FirstMention, c.head, c.mine, c.conversation, user, state.CountedMs); err != nil {
 		return nil, 0, err
 	}
 	m := c.mine.Membership
@@ -160,14 +164,6 @@ func (d *Delivery) state(view *msgstore.View, user string, c *changed) (state *p
 	}
 	if shown < first {
 		shown = 0
-	}
-	if after := max(c.mine.ReadSeq, first-1); c.head.Mentioned > after {
-		if state.MentionSeq, err = d.store.FirstMention(user, c.conversation, after); err != nil {
-			return nil, 0, err
-		}
-		if state.MentionSeq > last {
-			state.MentionSeq = 0
-		}
 	}
 	// Those that retention has removed since, too: other devices may have them.
 	if m.GetDeletedSeq() > 0 && c.mine.Stamp > c.known {
@@ -210,11 +206,11 @@ func (d *Delivery) preview(user string, c *changed, seq uint64, wire []byte) (_ 
 // errNotKept: a message is no longer there that was there by the head.
 var errNotKept = errors.New("delivery: message not kept")
 
-// unread is the user's unread count in c. Where retention was at work on c
+// unread is the user's unread count in c at nowMs. Where retention was at work on c
 // between two reads, it reads again where c begins.
-func (d *Delivery) unread(user string, c *changed) (uint64, error) {
+func (d *Delivery) unread(user string, c *changed, nowMs int64) (uint64, error) {
 	for {
-		n, err := chat.Unread(d.message, d.store.GoneBetween, c.head, c.mine, c.conversation, user)
+		n, err := chat.Unread(d.message, d.store.GoneBetween, c.head, c.mine, c.conversation, user, nowMs)
 		if !errors.Is(err, errNotKept) {
 			return n, err
 		}

@@ -66,7 +66,7 @@ func groupCommand(w *writer, id string, i int, rnd *rand.Rand) error {
 			}
 		}
 		if len(m.Mentions) > 0 || m.MentionAll {
-			if err := tx.PutMentions(index, id, m.Seq, m.Mentions, m.MentionAll); err != nil {
+			if err := tx.PutMentions(index, id, m.Seq, m.Sender, m.Mentions, m.MentionAll); err != nil {
 				return err
 			}
 		}
@@ -93,7 +93,7 @@ func groupCommand(w *writer, id string, i int, rnd *rand.Rand) error {
 		}
 		return tx.Rewrite(index, m, encode(m))
 	}
-	if err := tx.PutGone(index, id, seq, m.Sender, true); err != nil {
+	if err := tx.PutGone(index, id, seq, Gone{Sender: m.Sender, Counted: true, ExpiresMs: m.ExpiresMs, Recalled: true}); err != nil {
 		return err
 	}
 	if err := tx.DropMentions(index, id, seq, m.Mentions, m.MentionAll); err != nil {

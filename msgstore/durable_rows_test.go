@@ -96,11 +96,11 @@ func everything(t *testing.T, s *Store) map[string]string {
 	put("Groups of who joins", groups, err)
 	groups, err = s.Groups("bob")
 	put("Groups of who leaves", groups, err)
-	n, err := s.FirstMention("bob", testGroup, 0)
+	n, err := s.FirstMention("bob", testGroup, 0, Moment{})
 	put("FirstMention", n, err)
-	n, err = s.FirstMention("carol", testGroup, 0)
+	n, err = s.FirstMention("carol", testGroup, 0, Moment{})
 	put("FirstMention of all", n, err)
-	n, err = s.GoneBetween(testGroup, "", 0, 10)
+	n, err = s.GoneBetween(testGroup, "", 0, 10, Moment{})
 	put("GoneBetween", n, err)
 	for _, key := range []string{"taken back", "given", "changes hands"} {
 		users, _, err := s.Reactors(testGroup, 2, key, "", 10)
@@ -148,8 +148,8 @@ func fillGroup(t *testing.T, w *writer) {
 	next := func() uint64 { return w.next(testGroup) }
 	check(t, errors.Join(
 		tx.PutGroup(next(), &pb.Group{Conversation: testGroup, Name: "old"}),
-		tx.PutMentions(next(), testGroup, 1, []string{"bob"}, false),
-		tx.PutMentions(next(), testGroup, 2, nil, true),
+		tx.PutMentions(next(), testGroup, 1, "ann", []string{"bob"}, false),
+		tx.PutMentions(next(), testGroup, 2, "ann", nil, true),
 		tx.PutReaction(next(), testGroup, 2, "taken back", "ann", true),
 		tx.PutReaction(next(), testGroup, 2, "changes hands", "bob", true),
 		tx.PutExpiry(next(), testGroup, 3, 500),
@@ -185,8 +185,8 @@ func changeGroup(t *testing.T, w *writer) {
 		tx.Rewrite(next(), m, encode(m)),
 		tx.DropMentions(next(), testGroup, 1, []string{"bob"}, false),
 		tx.DropMentions(next(), testGroup, 2, nil, true),
-		tx.PutMentions(next(), testGroup, 3, []string{"dave"}, false),
-		tx.PutGone(next(), testGroup, 1, "ann", true),
+		tx.PutMentions(next(), testGroup, 3, "ann", []string{"dave"}, false),
+		tx.PutGone(next(), testGroup, 1, Gone{Sender: "ann", Counted: true}),
 		tx.PutGroup(next(), &pb.Group{Conversation: testGroup, Name: "new"}),
 		w.standing("bob", pb.Standing_STANDING_LEFT),
 		w.standing("carol", pb.Standing_STANDING_ACTIVE),

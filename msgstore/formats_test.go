@@ -76,7 +76,7 @@ func TestFormat2IsOpened(t *testing.T) {
 	m.State, m.Body, m.ChangedSeq = pb.MessageState_MESSAGE_STATE_RECALLED, nil, 3
 	check(t, errors.Join(
 		tx.Rewrite(w.next(m.Conversation), m, encode(m)),
-		tx.PutGone(w.next(m.Conversation), m.Conversation, 2, "bob", true),
+		tx.PutGone(w.next(m.Conversation), m.Conversation, 2, Gone{Sender: "bob", Counted: true}),
 		tx.PutMember(w.next(m.Conversation), "alice", m.Conversation, Member{Membership: &pb.Membership{Blocked: true}}),
 		tx.PutBlocked(w.next(m.Conversation), m.Conversation, true),
 	))

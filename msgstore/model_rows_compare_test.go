@@ -81,11 +81,12 @@ func (m *model) compareBeside(s *Store, id string, c *modelConversation) error {
 	head := uint64(len(c.messages))
 	for _, user := range modelUsers {
 		after, upto, since := rand.Uint64N(head+2), rand.Uint64N(head+3), rand.Uint64N(20)
-		if got, err := s.FirstMention(user, id, after); err != nil || got != m.firstMention(user, id, after) {
-			return fmt.Errorf("the first mention of %s past %d is %d, %w; want %d", user, after, got, err, m.firstMention(user, id, after))
+		at := Moment{Stamp: rand.Uint64N(1000), TimeMs: rand.Int64N(1100)}
+		if got, err := s.FirstMention(user, id, after, at); err != nil || got != m.firstMention(user, id, after, at) {
+			return fmt.Errorf("the first mention of %s past %d is %d, %w; want %d", user, after, got, err, m.firstMention(user, id, after, at))
 		}
-		if got, err := s.GoneBetween(id, user, after, upto); err != nil || got != m.gone(id, user, after, upto) {
-			return fmt.Errorf("%d are gone in (%d, %d] but for %s's, %w; want %d", got, after, upto, user, err, m.gone(id, user, after, upto))
+		if got, err := s.GoneBetween(id, user, after, upto, at); err != nil || got != m.gone(id, user, after, upto, at) {
+			return fmt.Errorf("%d are gone in (%d, %d] but for %s's, %w; want %d", got, after, upto, user, err, m.gone(id, user, after, upto, at))
 		}
 		if got, err := s.DeletedSince(user, id, since); err != nil || !slices.Equal(got, m.deleted(user, id, since)) {
 			return fmt.Errorf("%s deleted %v since %d, %w; want %v", user, got, since, err, m.deleted(user, id, since))

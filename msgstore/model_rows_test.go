@@ -31,6 +31,7 @@ type modelRows map[modelRow]rowFacts
 type rowFacts struct {
 	stamp uint64
 	text  string
+	gone  Gone // of tableGone
 }
 
 const modelBroadcast = "g:c:7"
@@ -53,7 +54,7 @@ type rowCommands struct {
 func (r *rowCommands) user() string { return modelUsers[r.rnd.IntN(len(modelUsers))] }
 
 func (r *rowCommands) put(index uint64, k modelRow, text string) {
-	r.m.rows[k] = rowFacts{index, text}
+	r.m.rows[k] = rowFacts{stamp: index, text: text}
 }
 
 func (r *rowCommands) drop(k modelRow) { delete(r.m.rows, k) }
@@ -147,9 +148,9 @@ func (r *rowCommands) send(id string, c *modelConversation) error {
 	if len(msg.Mentions) > 0 || msg.MentionAll {
 		c.mentioned = msg.Seq
 		for _, user := range mentioned(msg.Mentions, msg.MentionAll) {
-			r.put(index, modelRow{table: tableMention, conversation: id, user: user, seq: msg.Seq}, "")
+			r.put(index, modelRow{table: tableMention, conversation: id, user: user, seq: msg.Seq}, msg.Sender)
 		}
-		if err := r.tx.PutMentions(index, id, msg.Seq, msg.Mentions, msg.MentionAll); err != nil {
+		if err := r.tx.PutMentions(index, id, msg.Seq, msg.Sender, msg.Mentions, msg.MentionAll); err != nil {
 			return err
 		}
 	}
@@ -163,7 +164,16 @@ func (r *rowCommands) send(id string, c *modelConversation) error {
 	if err := r.tx.PutExpiry(index, id, msg.Seq, msg.ExpiresMs); err != nil {
 		return err
 	}
+	if err := r.putGone(index, id, c, msg.Seq, Gone{Sender: sender, Counted: r.rnd.IntN(2) == 0, ExpiresMs: msg.ExpiresMs}); err != nil {
+		return err
+	}
 	return r.rewrite(index, id, c, msg)
+}
+
+func (r *rowCommands) putGone(index uint64, id string, c *modelConversation, seq uint64, g Gone) error {
+	c.gone = max(c.gone, seq)
+	r.m.rows[modelRow{table: tableGone, conversation: id, seq: seq}] = rowFacts{stamp: index, gone: g}
+	return r.tx.PutGone(index, id, seq, g)
 }
 
 func (r *rowCommands) rewrite(index uint64, id string, c *modelConversation, msg *pb.Message) error {
@@ -193,9 +203,7 @@ func (r *rowCommands) change(id string, c *modelConversation, op int) error {
 		msg.RecalledBy = r.user()
 		return r.rewrite(index, id, c, msg)
 	}
-	counted := r.rnd.IntN(2) == 0
-	c.gone = max(c.gone, seq)
-	r.put(index, modelRow{table: tableGone, conversation: id, user: msg.Sender, seq: seq}, fmt.Sprint(counted))
+	gone := Gone{Sender: msg.Sender, Counted: r.rnd.IntN(2) == 0, ExpiresMs: msg.ExpiresMs, Recalled: r.rnd.IntN(2) == 0}
 	for _, user := range mentioned(msg.Mentions, msg.MentionAll) {
 		r.drop(modelRow{table: tableMention, conversation: id, user: user, seq: seq})
 	}
@@ -204,7 +212,7 @@ func (r *rowCommands) change(id string, c *modelConversation, op int) error {
 		return k.table == tableReaction && k.conversation == id && k.seq == seq
 	})
 	for _, err := range []error{
-		r.tx.PutGone(index, id, seq, msg.Sender, counted),
+		r.putGone(index, id, c, seq, gone),
 		r.tx.DropMentions(index, id, seq, msg.Mentions, msg.MentionAll),
 		r.tx.DropExpiry(index, id, seq, msg.ExpiresMs),
 		r.tx.DropReactions(index, id, seq),
@@ -218,12 +226,16 @@ func (r *rowCommands) change(id string, c *modelConversation, op int) error {
 		return err
 	}
 	except, after, upto := r.user(), r.rnd.Uint64N(seq+2), r.rnd.Uint64N(seq+5)
-	n, err := r.tx.GoneBetween(id, except, after, upto)
-	if want := r.m.gone(id, except, after, upto); err != nil || n != want {
+	at := Moment{Stamp: c.messages[len(c.messages)-1].stamp, TimeMs: r.rnd.Int64N(1100)}
+	if r.rnd.IntN(2) == 0 {
+		at.Stamp = index
+	}
+	n, err := r.tx.GoneBetween(id, except, after, upto, at)
+	if want := r.m.gone(id, except, after, upto, at); err != nil || n != want {
 		return fmt.Errorf("in the Tx %d of %s in (%d, %d] are gone, %w; want %d", n, id, after, upto, err, want)
 	}
-	first, err := r.tx.FirstMention(except, id, after)
-	if want := r.m.firstMention(except, id, after); err != nil || first != want {
+	first, err := r.tx.FirstMention(except, id, after, at)
+	if want := r.m.firstMention(except, id, after, at); err != nil || first != want {
 		return fmt.Errorf("in the Tx the first mention of %s in %s past %d is %d, %w; want %d", except, id, after, first, err, want)
 	}
 	return nil
@@ -344,13 +356,23 @@ func sameMember(a, b Member) bool {
 
 // What the store should answer, found the slow way.
 
-func (m *model) gone(id, except string, after, upto uint64) (n uint64) {
+func (m *model) gone(id, except string, after, upto uint64, at Moment) (n uint64) {
 	for k, v := range m.rows {
-		if k.table == tableGone && k.conversation == id && k.user != except && k.seq > after && k.seq <= upto && v.text == "true" {
+		if k.table == tableGone && k.conversation == id && k.seq > after && k.seq <= upto &&
+			v.gone.Counted && v.gone.Sender != except && v.isGone(at) {
 			n++
 		}
 	}
 	return n
+}
+
+// isGone says of a row of tableGone whether its message was gone at a moment.
+func (r rowFacts) isGone(at Moment) bool {
+	expired := r.gone.ExpiresMs > 0 && at.TimeMs >= r.gone.ExpiresMs
+	if r.gone.Recalled {
+		return expired || at.Stamp >= r.stamp
+	}
+	return expired || r.gone.ExpiresMs == 0
 }
 
 func (m *model) reactors(id string, seq uint64, key string) (users []string) {
@@ -373,9 +395,12 @@ func (m *model) deleted(user, id string, since uint64) (seqs []uint64) {
 	return seqs
 }
 
-func (m *model) firstMention(user, id string, after uint64) (first uint64) {
-	for k := range m.rows {
-		if k.table == tableMention && k.conversation == id && (k.user == user || k.user == "") && k.seq > after && (first == 0 || k.seq < first) {
+func (m *model) firstMention(user, id string, after uint64, at Moment) (first uint64) {
+	for k, v := range m.rows {
+		calls := k.user == user || k.user == "" && v.text != user
+		gone, noted := m.rows[modelRow{table: tableGone, conversation: id, seq: k.seq}]
+		if k.table == tableMention && k.conversation == id && calls && k.seq > after && (first == 0 || k.seq < first) &&
+			(!noted || !gone.isGone(at)) {
 			first = k.seq
 		}
 	}

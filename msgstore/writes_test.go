@@ -20,7 +20,7 @@ func TestWritesOfAGroupMessage(t *testing.T) {
 		check(t, err)
 		tx, index := w.tx, w.index[s.PartitionOf(testGroup)] // all of it is one command
 		if len(m.Mentions) > 0 {
-			check(t, tx.PutMentions(index, testGroup, m.Seq, m.Mentions, false))
+			check(t, tx.PutMentions(index, testGroup, m.Seq, m.Sender, m.Mentions, false))
 		}
 		if m.ExpiresMs > 0 {
 			check(t, tx.PutExpiry(index, testGroup, m.Seq, m.ExpiresMs))

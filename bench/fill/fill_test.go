@@ -114,7 +114,7 @@ func checkConversation(t *testing.T, store *msgstore.Store, user, friend string,
 		wire, _, err := store.Message(conversation, seq)
 		return wire, err
 	}
-	unread, err := chat.Unread(read, store.GoneBetween, head, row, id, user)
+	unread, err := chat.Unread(read, store.GoneBetween, head, row, id, user, 0)
 	if err != nil || unread != small.Unread(missed) {
 		t.Errorf("%s: %d unread, %v, want %d", id, unread, err, small.Unread(missed))
 	}

@@ -2535,7 +2535,10 @@ type ConversationState struct {
 	// The first message past read_seq that mentions the user. 0 = none.
 	MentionSeq uint64 `protobuf:"varint,13,opt,name=mention_seq,json=mentionSeq,proto3" json:"mention_seq,omitempty"`
 	// The seqs that the user deleted for themselves since the cursor.
-	Deleted       []uint64 `protobuf:"varint,14,rep,packed,name=deleted,proto3" json:"deleted,omitempty"`
+	Deleted []uint64 `protobuf:"varint,14,rep,packed,name=deleted,proto3" json:"deleted,omitempty"`
+	// What unread and mention_seq are of: the messages up to head_seq, without
+	// those that had expired by this time. Unix milliseconds.
+	CountedMs     int64 `protobuf:"varint,15,opt,name=counted_ms,json=countedMs,proto3" json:"counted_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2666,6 +2669,13 @@ func (x *ConversationState) GetDeleted() []uint64 {
 		return x.Deleted
 	}
 	return nil
+}
+
+func (x *ConversationState) GetCountedMs() int64 {
+	if x != nil {
+		return x.CountedMs
+	}
+	return 0
 }
 
 // INFO: how one conversation stands for the user. Answered by INFORMED.
@@ -5354,10 +5364,14 @@ func (x *Mark) GetDeliveredSeq() uint64 {
 
 // MARKED
 type Marked struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ReadSeq       uint64                 `protobuf:"varint,1,opt,name=read_seq,json=readSeq,proto3" json:"read_seq,omitempty"`
-	DeliveredSeq  uint64                 `protobuf:"varint,2,opt,name=delivered_seq,json=deliveredSeq,proto3" json:"delivered_seq,omitempty"`
-	Unread        uint64                 `protobuf:"varint,3,opt,name=unread,proto3" json:"unread,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	ReadSeq      uint64                 `protobuf:"varint,1,opt,name=read_seq,json=readSeq,proto3" json:"read_seq,omitempty"`
+	DeliveredSeq uint64                 `protobuf:"varint,2,opt,name=delivered_seq,json=deliveredSeq,proto3" json:"delivered_seq,omitempty"`
+	Unread       uint64                 `protobuf:"varint,3,opt,name=unread,proto3" json:"unread,omitempty"`
+	// As in ConversationState; unread and mention_seq are of these.
+	HeadSeq       uint64 `protobuf:"varint,4,opt,name=head_seq,json=headSeq,proto3" json:"head_seq,omitempty"`
+	CountedMs     int64  `protobuf:"varint,5,opt,name=counted_ms,json=countedMs,proto3" json:"counted_ms,omitempty"`
+	MentionSeq    uint64 `protobuf:"varint,6,opt,name=mention_seq,json=mentionSeq,proto3" json:"mention_seq,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5413,6 +5427,27 @@ func (x *Marked) GetUnread() uint64 {
 	return 0
 }
 
+func (x *Marked) GetHeadSeq() uint64 {
+	if x != nil {
+		return x.HeadSeq
+	}
+	return 0
+}
+
+func (x *Marked) GetCountedMs() int64 {
+	if x != nil {
+		return x.CountedMs
+	}
+	return 0
+}
+
+func (x *Marked) GetMentionSeq() uint64 {
+	if x != nil {
+		return x.MentionSeq
+	}
+	return 0
+}
+
 // RECEIPT (push): a member's cursors moved; to the other member, and to the
 // user's own other devices.
 type Receipt struct {
@@ -5421,8 +5456,11 @@ type Receipt struct {
 	User         string                 `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
 	ReadSeq      uint64                 `protobuf:"varint,3,opt,name=read_seq,json=readSeq,proto3" json:"read_seq,omitempty"`
 	DeliveredSeq uint64                 `protobuf:"varint,4,opt,name=delivered_seq,json=deliveredSeq,proto3" json:"delivered_seq,omitempty"`
-	// For the user's own devices only.
+	// For the user's own devices only, as in Marked.
 	Unread        uint64 `protobuf:"varint,5,opt,name=unread,proto3" json:"unread,omitempty"`
+	HeadSeq       uint64 `protobuf:"varint,6,opt,name=head_seq,json=headSeq,proto3" json:"head_seq,omitempty"`
+	CountedMs     int64  `protobuf:"varint,7,opt,name=counted_ms,json=countedMs,proto3" json:"counted_ms,omitempty"`
+	MentionSeq    uint64 `protobuf:"varint,8,opt,name=mention_seq,json=mentionSeq,proto3" json:"mention_seq,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5488,6 +5526,27 @@ func (x *Receipt) GetDeliveredSeq() uint64 {
 func (x *Receipt) GetUnread() uint64 {
 	if x != nil {
 		return x.Unread
+	}
+	return 0
+}
+
+func (x *Receipt) GetHeadSeq() uint64 {
+	if x != nil {
+		return x.HeadSeq
+	}
+	return 0
+}
+
+func (x *Receipt) GetCountedMs() int64 {
+	if x != nil {
+		return x.CountedMs
+	}
+	return 0
+}
+
+func (x *Receipt) GetMentionSeq() uint64 {
+	if x != nil {
+		return x.MentionSeq
 	}
 	return 0
 }
@@ -6460,7 +6519,7 @@ const file_im_proto_rawDesc = "" +
 	"\x06cursor\x18\x02 \x01(\fR\x06cursor\x12\x12\n" +
 	"\x04more\x18\x03 \x01(\bR\x04more\x12\x14\n" +
 	"\x05reset\x18\x04 \x01(\bR\x05reset\x12\x14\n" +
-	"\x05epoch\x18\x05 \x01(\x06R\x05epoch\"\xf0\x03\n" +
+	"\x05epoch\x18\x05 \x01(\x06R\x05epoch\"\x8f\x04\n" +
 	"\x11ConversationState\x12\"\n" +
 	"\fconversation\x18\x01 \x01(\tR\fconversation\x12\x19\n" +
 	"\bhead_seq\x18\x02 \x01(\x04R\aheadSeq\x12\x17\n" +
@@ -6479,7 +6538,9 @@ const file_im_proto_rawDesc = "" +
 	"\x05group\x18\f \x01(\v2\x10.godwit.v1.GroupR\x05group\x12\x1f\n" +
 	"\vmention_seq\x18\r \x01(\x04R\n" +
 	"mentionSeq\x12\x18\n" +
-	"\adeleted\x18\x0e \x03(\x04R\adeleted\"*\n" +
+	"\adeleted\x18\x0e \x03(\x04R\adeleted\x12\x1d\n" +
+	"\n" +
+	"counted_ms\x18\x0f \x01(\x03R\tcountedMs\"*\n" +
 	"\x04Info\x12\"\n" +
 	"\fconversation\x18\x01 \x01(\tR\fconversation\">\n" +
 	"\bInformed\x122\n" +
@@ -6699,17 +6760,27 @@ const file_im_proto_rawDesc = "" +
 	"\x04Mark\x12\"\n" +
 	"\fconversation\x18\x01 \x01(\tR\fconversation\x12\x19\n" +
 	"\bread_seq\x18\x02 \x01(\x04R\areadSeq\x12#\n" +
-	"\rdelivered_seq\x18\x03 \x01(\x04R\fdeliveredSeq\"`\n" +
+	"\rdelivered_seq\x18\x03 \x01(\x04R\fdeliveredSeq\"\xbb\x01\n" +
 	"\x06Marked\x12\x19\n" +
 	"\bread_seq\x18\x01 \x01(\x04R\areadSeq\x12#\n" +
 	"\rdelivered_seq\x18\x02 \x01(\x04R\fdeliveredSeq\x12\x16\n" +
-	"\x06unread\x18\x03 \x01(\x04R\x06unread\"\x99\x01\n" +
+	"\x06unread\x18\x03 \x01(\x04R\x06unread\x12\x19\n" +
+	"\bhead_seq\x18\x04 \x01(\x04R\aheadSeq\x12\x1d\n" +
+	"\n" +
+	"counted_ms\x18\x05 \x01(\x03R\tcountedMs\x12\x1f\n" +
+	"\vmention_seq\x18\x06 \x01(\x04R\n" +
+	"mentionSeq\"\xf4\x01\n" +
 	"\aReceipt\x12\"\n" +
 	"\fconversation\x18\x01 \x01(\tR\fconversation\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\tR\x04user\x12\x19\n" +
 	"\bread_seq\x18\x03 \x01(\x04R\areadSeq\x12#\n" +
 	"\rdelivered_seq\x18\x04 \x01(\x04R\fdeliveredSeq\x12\x16\n" +
-	"\x06unread\x18\x05 \x01(\x04R\x06unread\".\n" +
+	"\x06unread\x18\x05 \x01(\x04R\x06unread\x12\x19\n" +
+	"\bhead_seq\x18\x06 \x01(\x04R\aheadSeq\x12\x1d\n" +
+	"\n" +
+	"counted_ms\x18\a \x01(\x03R\tcountedMs\x12\x1f\n" +
+	"\vmention_seq\x18\b \x01(\x04R\n" +
+	"mentionSeq\".\n" +
 	"\x05Heads\x12%\n" +
 	"\x05heads\x18\x01 \x03(\v2\x0f.godwit.v1.HeadR\x05heads\"<\n" +
 	"\x04Head\x12\"\n" +
