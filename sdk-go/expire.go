@@ -16,10 +16,11 @@ type expiry struct {
 	seq     uint64
 }
 
-// watch has a message expire in time, if it does at all.
+// watch has a message expire in time, if it does at all: one that the user has
+// deleted, too, for until then it counts.
 func (a *account) watch(b *box, m *Message) {
 	v := &b.view
-	if _, watched := v.expiring[m.Seq]; watched || m.Expires.IsZero() || m.State != MessageNormal || len(v.expiring) >= maxExpiring {
+	if _, watched := v.expiring[m.Seq]; watched || m.Expires.IsZero() || m.State == MessageRecalled || m.State == MessageExpired || len(v.expiring) >= maxExpiring {
 		return
 	}
 	a.watchUntil(b, m.Seq, m.Expires)
@@ -49,7 +50,7 @@ func (a *account) expire(now time.Time) time.Time {
 		}
 		delete(b.view.expiring, next.seq)
 		a.change(b, MessageChange{Conversation: b.id, Seq: next.seq, Type: ChangeExpired})
-		a.uncount(b, next.seq, false)
+		a.expired(b, next.seq, next.expires)
 		a.changed(b)
 	}
 	return time.Time{}

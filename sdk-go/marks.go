@@ -49,7 +49,11 @@ func (s *session) marked(r request, m *pb.Marked, now time.Time) {
 		b.unmarkUnread()
 		s.account.stated(b)
 	}
-	s.account.markedUnread(b, m.ReadSeq, m.DeliveredSeq, m.Unread)
+	s.account.learnUnread(b, count{
+		read: m.ReadSeq, delivered: m.DeliveredSeq, head: m.HeadSeq, at: timeOf(m.CountedMs),
+		unread: m.Unread, mention: m.MentionSeq,
+	})
+	s.account.changed(b)
 	s.wantMark(b, now.Add(markDelay))
 }
 
@@ -68,7 +72,10 @@ func (s *session) markFailed(b *box, m *pb.Error, now time.Time) {
 	if e.Code == pb.Code_CODE_SEQ_OUT_OF_RANGE && max(b.readWant, b.deliveredWant) > last {
 		b.readWant, b.deliveredWant = min(b.readWant, last), min(b.deliveredWant, last)
 		s.wantMark(b, now)
-		return
+	} else {
+		b.readWant, b.deliveredWant = 0, 0
 	}
-	b.readWant, b.deliveredWant = 0, 0
+	if !b.owesMark() {
+		s.account.wantInfo(b) // whether all that was taken for read is so
+	}
 }

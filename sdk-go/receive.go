@@ -66,7 +66,11 @@ func (s *session) pushed(m proto.Message, now time.Time) error {
 		}
 		switch b := a.box(m.Conversation); m.User {
 		case a.user:
-			a.markedUnread(b, m.ReadSeq, m.DeliveredSeq, m.Unread)
+			a.learnUnread(b, count{
+				read: m.ReadSeq, delivered: m.DeliveredSeq, head: m.HeadSeq, at: timeOf(m.CountedMs),
+				unread: m.Unread, mention: m.MentionSeq,
+			})
+			a.changed(b)
 		case b.peer:
 			a.raisePeer(b, m.ReadSeq, m.DeliveredSeq)
 		default:

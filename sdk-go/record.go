@@ -13,10 +13,10 @@ import (
 // A StateRecord's data is a version, uvarints and then a pb.ConversationState, of
 // which the fields that a Position has are left out:
 //
-//	version u8, applied, unreadAt, doubtful,
+//	version u8, applied, unreadAt, countedAt in Unix milliseconds, doubtful,
 //	n, n × (seq, expires in Unix milliseconds),
 //	n, n × (seq, type of a change that the handler was not given yet)
-const recordVersion = 2
+const recordVersion = 3
 
 var errRecord = errors.New("damaged state record")
 
@@ -28,7 +28,7 @@ func (b *box) record() StateRecord {
 	if v.infoWanted {
 		doubtful = 1
 	}
-	for _, n := range []uint64{v.applied, v.unreadAt, doubtful, uint64(len(v.expiring))} {
+	for _, n := range []uint64{v.applied, v.unreadAt, uint64(millis(v.countedAt)), doubtful, uint64(len(v.expiring))} {
 		data = binary.AppendUvarint(data, n)
 	}
 	for seq, expires := range v.expiring {
@@ -68,7 +68,7 @@ func (a *account) restore(b *box, data []byte) error {
 		data = data[size:]
 		return n
 	}
-	applied, unreadAt, doubtful, n := next(), next(), next(), next()
+	applied, unreadAt, countedMs, doubtful, n := next(), next(), next(), next(), next()
 	if n > maxExpiring {
 		return errRecord
 	}
@@ -86,7 +86,7 @@ func (a *account) restore(b *box, data []byte) error {
 		return errRecord
 	}
 	v := &b.view
-	v.applied, v.unreadAt, v.infoWanted = applied, unreadAt, doubtful != 0
+	v.applied, v.unreadAt, v.countedAt, v.infoWanted = applied, unreadAt, timeOf(int64(countedMs)), doubtful != 0
 	v.recent.after = max(applied, unreadAt)
 	v.first, v.membership, v.group, v.mention = state.MinSeq, state.Membership, state.Group, state.MentionSeq
 	b.unread, b.readKnown, b.deliveredKnown = state.Unread, state.ReadSeq, state.DeliveredSeq

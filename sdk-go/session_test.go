@@ -141,7 +141,7 @@ func TestPingOnlyWhenIdle(t *testing.T) {
 			wrote = append(wrote, fmt.Sprint(second, " ", f.Type))
 			var answer proto.Message // PONG has none
 			if f.Type == protocol.TypeMark {
-				answer = &pb.Marked{ReadSeq: second + 1}
+				answer = &pb.Marked{ReadSeq: second + 1, HeadSeq: second + 1}
 			}
 			if err := s.receive(f.Type+1, f.Request, answer, now); err != nil {
 				t.Fatal(err)

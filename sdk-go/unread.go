@@ -3,8 +3,7 @@ package godwit
 import (
 	"slices"
 	"sort"
-
-	"github.com/godwit-im/godwit/protocol/pb"
+	"time"
 )
 
 // maxRecent bounds recent.
@@ -23,6 +22,10 @@ type recentMessage struct {
 	seq      uint64
 	counts   bool
 	mentions bool
+	expires  time.Time // zero = never
+	// gone: its time is over, here or on the server. It stays, for a count of before
+	// that may be on its way has it.
+	gone bool
 }
 
 func (r *recent) add(m recentMessage) {
@@ -38,7 +41,7 @@ func (r *recent) add(m recentMessage) {
 func (r *recent) read(seq uint64) (counted uint64) {
 	n := sort.Search(len(r.entries), func(i int) bool { return r.entries[i].seq > seq })
 	for _, m := range r.entries[:n] {
-		if m.counts {
+		if m.counts && !m.gone {
 			counted++
 		}
 	}
@@ -49,11 +52,36 @@ func (r *recent) read(seq uint64) (counted uint64) {
 // past is how many messages past seq count.
 func (r *recent) past(seq uint64) (counted uint64) {
 	for _, m := range r.entries {
-		if m.counts && m.seq > seq {
+		if m.counts && !m.gone && m.seq > seq {
 			counted++
 		}
 	}
 	return counted
+}
+
+// at returns the message at seq, nil if it isn't there.
+func (r *recent) at(seq uint64) *recentMessage {
+	i := slices.IndexFunc(r.entries, func(m recentMessage) bool { return m.seq == seq })
+	if i < 0 {
+		return nil
+	}
+	return &r.entries[i]
+}
+
+// settle takes over what the server has left out of a count of the messages up to
+// seq at a time, and returns how many are in the count that are gone since.
+func (r *recent) settle(seq uint64, counted time.Time) (gone uint64) {
+	for i := range r.entries {
+		m := &r.entries[i]
+		switch {
+		case m.seq > seq || m.expires.IsZero():
+		case !m.expires.After(counted):
+			m.gone = true
+		case m.gone && m.counts:
+			gone++
+		}
+	}
+	return gone
 }
 
 // remove removes the message at seq.
@@ -70,7 +98,7 @@ func (r *recent) remove(seq uint64) (m recentMessage, ok bool) {
 // mention is the first past seq that mentions the user, 0 if none does.
 func (r *recent) mention(seq uint64) uint64 {
 	for _, m := range r.entries {
-		if m.mentions && m.seq > seq {
+		if m.mentions && !m.gone && m.seq > seq {
 			return m.seq
 		}
 	}
@@ -86,19 +114,23 @@ func (a *account) count(b *box, m *Message) {
 	if m.Seq <= b.isRead() {
 		return
 	}
-	entry := recentMessage{seq: m.Seq, counts: m.counts(a.user), mentions: m.Sender != a.user && m.Mentioned(a.user)}
-	// A message that the user deleted counts until it is read.
-	switch gone := m.State != MessageNormal && m.State != MessageDeleted; {
-	case !entry.counts && !entry.mentions:
+	entry := recentMessage{
+		seq: m.Seq, counts: m.counts(a.user), mentions: m.Sender != a.user && m.Mentioned(a.user), expires: m.Expires,
+		gone: m.State == MessageExpired,
+	}
+	counted := m.Seq <= v.unreadAt // by the server, unless it was gone by then
+	switch {
+	case counted && (!m.Expires.IsZero() && !m.Expires.After(v.countedAt) || m.State == MessageRecalled && m.Version <= v.unreadAt):
 		return
-	case m.Seq <= v.unreadAt:
-		// The server has counted it, unless it was gone by then.
-		if gone && m.Version <= v.unreadAt {
-			return
+	case !counted && (entry.gone || m.State == MessageRecalled):
+		return
+	case counted && entry.gone:
+		if entry.counts {
+			b.unread -= min(b.unread, 1)
 		}
-	case gone:
-		return
-	default:
+		a.notMentioned(b, m.Seq)
+	case counted:
+	default: // A message that the user deleted counts until it is read.
 		if entry.counts {
 			b.unread++
 		}
@@ -106,7 +138,41 @@ func (a *account) count(b *box, m *Message) {
 			v.mention = m.Seq
 		}
 	}
-	v.recent.add(entry)
+	if entry.counts || entry.mentions {
+		v.recent.add(entry)
+	}
+}
+
+// expired takes a message off the count whose time is over.
+func (a *account) expired(b *box, seq uint64, expires time.Time) {
+	v := &b.view
+	if seq <= b.isRead() {
+		return
+	}
+	switch m := v.recent.at(seq); {
+	case m != nil:
+		if m.counts && !m.gone {
+			b.unread -= min(b.unread, 1)
+		}
+		m.gone = true
+	case seq <= v.unreadAt && !expires.After(v.countedAt): // the server has left it out
+	case seq <= v.recent.after:
+		v.lost = later(v.lost, expires)
+		a.wantInfo(b) // it may have been a countable one
+	}
+	a.notMentioned(b, seq)
+	if m := v.recent.at(v.mention); v.mention > seq && (m == nil || !m.mentions) {
+		a.wantInfo(b) // that may be an edit of this one, which is over too
+	}
+}
+
+// notMentioned looks for the next mention where the message at seq, which is
+// gone, was the first.
+func (a *account) notMentioned(b *box, seq uint64) {
+	if b.view.mention == seq {
+		b.view.mention = 0
+		a.nextMention(b, seq)
+	}
 }
 
 // recalled takes a RECALL's target off the count.
@@ -150,16 +216,13 @@ func (a *account) uncount(b *box, seq uint64, known bool) {
 	switch {
 	case known:
 	case here:
-		if entry.counts && b.unread > 0 {
-			b.unread--
+		if entry.counts && !entry.gone {
+			b.unread -= min(b.unread, 1)
 		}
 	case seq <= v.recent.after:
 		a.wantInfo(b) // it may have been a countable one
 	}
-	if v.mention == seq {
-		v.mention = 0
-		a.nextMention(b, seq)
-	}
+	a.notMentioned(b, seq)
 }
 
 // readUpTo takes off the count what was read since the cursor was at old.
@@ -185,7 +248,7 @@ func (a *account) nextMention(b *box, seq uint64) {
 	v := &b.view
 	switch {
 	case v.calledAt > seq: // which may be a mention itself
-		if !b.owesMark() { // else the answer to MARK has the server asked
+		if !b.owesMark() { // else the answer to MARK tells
 			a.wantInfo(b)
 		}
 	case v.recent.after <= seq && v.applied >= v.unreadAt:
@@ -195,42 +258,42 @@ func (a *account) nextMention(b *box, seq uint64) {
 	}
 }
 
-// learnUnread takes the server's count, of a time when the head was at
-// cs.HeadSeq. Messages may have been seen since.
-func (a *account) learnUnread(b *box, cs *pb.ConversationState) {
-	v := &b.view
-	a.raiseOwn(b, cs.ReadSeq, cs.DeliveredSeq)
-	v.recent.read(b.isRead())
-	switch read := b.isRead(); {
-	case read > cs.ReadSeq && read < cs.HeadSeq:
-		// The count is older than the cursor, or a MARK is owed: its answer tells.
-		return
-	case read > cs.ReadSeq:
-		b.unread, v.mention = v.recent.past(read), v.recent.mention(read)
-	default:
-		b.unread, v.mention = cs.Unread+v.recent.past(cs.HeadSeq), cs.MentionSeq
-		if v.mention == 0 {
-			v.mention = v.recent.mention(cs.HeadSeq)
-		}
-	}
-	v.unreadAt = cs.HeadSeq
-	if b.reads() && b.until() == 0 && v.applied > cs.HeadSeq && (v.recallAt > cs.HeadSeq || v.recent.after > cs.HeadSeq) {
-		a.wantInfo(b)
-	}
+// A count is what the server says is unread past a cursor, of the messages up to
+// a head and without what had expired by a time.
+type count struct {
+	read, delivered uint64 // the user's cursors
+	head            uint64
+	at              time.Time
+	unread, mention uint64
 }
 
-// markedUnread takes the user's cursors and the count that came with them in MARKED
-// or RECEIPT. They do not say which messages were counted, so where the count
-// is not the one that is known here the server is asked.
-func (a *account) markedUnread(b *box, read, delivered, unread uint64) {
-	old := b.isRead()
-	a.raiseOwn(b, read, delivered)
-	if b.isRead() > old {
-		a.readUpTo(b, old)
+// learnUnread takes the server's count. It may be older than what has been seen
+// since, and than other counts.
+func (a *account) learnUnread(b *box, c count) {
+	v := &b.view
+	a.raiseOwn(b, c.read, c.delivered)
+	v.recent.read(b.isRead())
+	gone := v.recent.settle(c.head, c.at)
+	switch read := b.isRead(); {
+	case read > c.read && read < c.head:
+		// The count is older than the cursor, or a MARK is owed: its answer tells.
+		return
+	case read > c.read, c.read > c.head:
+		b.unread, v.mention = v.recent.past(read), v.recent.mention(read)
+	default:
+		b.unread, v.mention = c.unread-min(c.unread, gone)+v.recent.past(c.head), c.mention
+		if v.mention == 0 {
+			v.mention = v.recent.mention(c.head)
+		}
 	}
-	if read == b.isRead() && (unread != b.unread || b.view.calledAt > read) {
-		b.unread = unread
+	v.unreadAt, v.countedAt = c.head, c.at
+	if m := v.recent.at(v.mention); m != nil && m.gone {
+		a.notMentioned(b, m.seq)
+	}
+	newer := v.applied > c.head && max(v.recallAt, v.calledAt, v.recent.after) > c.head
+	// A cursor past the head: of an older server's MARK, which does not say what it
+	// has counted, or of a row that is newer than the head it was read with.
+	if b.reads() && b.until() == 0 && newer || c.read > c.head || v.lost.After(c.at) {
 		a.wantInfo(b)
 	}
-	a.changed(b)
 }

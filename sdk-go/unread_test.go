@@ -79,7 +79,7 @@ func TestDeletedWhileSyncing(t *testing.T) {
 }
 
 // TestMentionedByAnEdit reads a message that an edit made mention the user: the
-// edit may be a mention itself, so the server is asked.
+// edit may be a mention itself.
 func TestMentionedByAnEdit(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	a, s := newTestSession(&Snapshot{User: "alice"}, 1, now)
@@ -92,9 +92,9 @@ func TestMentionedByAnEdit(t *testing.T) {
 	a.learn(b, &pb.ConversationState{Conversation: b.id, HeadSeq: 2, MinSeq: 1, Unread: 1, MentionSeq: 1})
 	b.view.infoWanted = false
 	a.wantRead(b, 1, now)
-	a.markedUnread(b, 1, 1, 0)
-	if !b.view.infoWanted {
-		t.Errorf("mention %d, and the server is not asked", b.view.mention)
+	a.learnUnread(b, count{read: 1, delivered: 1, head: 2, mention: 2})
+	if b.view.mention != 2 || b.view.infoWanted {
+		t.Errorf("mention %d, the server is asked %t; want 2, for MARKED says so", b.view.mention, b.view.infoWanted)
 	}
 }
 
@@ -139,5 +139,113 @@ func TestNoLongerMentioned(t *testing.T) {
 	a.offer(b, fromWire(&pb.Message{Conversation: b.id, Seq: 2, Sender: "bob", Kind: KindEdit, Target: 1, Count: 1, ShownSeq: 1}), viaPush, now)
 	if b.view.mention != 0 {
 		t.Errorf("mention %d after it", b.view.mention)
+	}
+}
+
+// TestACountIsOfItsMoment has counts of the server and what they are of arrive in
+// any order. Each is right for its moment; what is shown in the end is right for
+// the last.
+func TestACountIsOfItsMoment(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	ends := now.Add(time.Second)
+	text := func(seq uint64) *pb.Message {
+		return &pb.Message{Conversation: "d:alice:bob", Seq: seq, Sender: "bob", Kind: KindText, Count: seq}
+	}
+	expiring := text(1)
+	expiring.ExpiresMs, expiring.Mentions = ends.UnixMilli(), []string{"alice"}
+	gone := text(1)
+	gone.ExpiresMs, gone.State = ends.UnixMilli(), MessageExpired
+	recall := &pb.Message{Conversation: "d:alice:bob", Seq: 2, Sender: "bob", Kind: KindRecall, Target: 1, Count: 1, ShownSeq: 1}
+	before, after := now, ends
+
+	for name, steps := range map[string][]any{
+		// The count alone does not tell that it has one more message than there is here.
+		"MARKED, then what it has counted": {text(1), text(2), count{read: 1, head: 3, unread: 2, at: now}, text(3), uint64(2)},
+		"a count of before a message":      {text(1), text(2), count{head: 1, unread: 1, at: now}, uint64(2)},
+		"a message that was counted":       {count{head: 1, unread: 1, at: now}, text(1), uint64(1)},
+		"a recall that was counted":        {text(1), count{head: 2, at: now}, recall, uint64(0)},
+		"a recall that was not":            {text(1), count{head: 1, unread: 1, at: now}, recall, uint64(0)},
+		"a recall, then a count before it": {text(1), recall, count{head: 1, unread: 1, at: now}, true},
+		"expires":                          {expiring, ends, uint64(0)},
+		"counted, then expires":            {expiring, count{head: 1, unread: 1, mention: 1, at: before}, ends, uint64(0)},
+		"expires, then counted before":     {expiring, ends, count{head: 1, unread: 1, mention: 1, at: before}, uint64(0)},
+		"counted after, then expires":      {expiring, text(2), count{head: 2, unread: 1, at: after}, ends, uint64(1)},
+		"counted, comes, expires":          {count{head: 1, unread: 1, mention: 1, at: before}, expiring, ends, uint64(0)},
+		"counted after, comes, expires":    {count{head: 2, unread: 1, at: after}, expiring, text(2), ends, uint64(1)},
+		"counted, comes as it is since":    {count{head: 1, unread: 1, mention: 1, at: before}, gone, uint64(0)},
+		"counted after, comes as it is":    {count{head: 2, unread: 1, at: after}, gone, text(2), uint64(1)},
+		"expires, then is read":            {expiring, text(2), ends, count{read: 1, head: 2, unread: 1, at: after}, uint64(1)},
+		"counted after, read, expires":     {expiring, text(2), count{head: 2, unread: 1, at: after}, count{read: 1, head: 2, unread: 1, at: after}, ends, uint64(1)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, s := newTestSession(&Snapshot{User: "alice"}, 1, now)
+			s.receiveSync(t, now)
+			b := a.box("d:alice:bob")
+			for _, step := range steps {
+				switch step := step.(type) {
+				case *pb.Message:
+					a.offer(b, fromWire(step), viaPush, now)
+				case count:
+					a.learnUnread(b, step)
+				case time.Time:
+					a.expire(step)
+				case bool:
+					if b.view.infoWanted != step {
+						t.Errorf("the server is asked: %t", b.view.infoWanted)
+					}
+				case uint64:
+					if b.unread != step || b.view.mention != 0 || b.view.infoWanted {
+						t.Errorf("unread %d, mention %d, the server is asked %t, want unread %d", b.unread, b.view.mention, b.view.infoWanted, step)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestExpiredAfterARestart has a message expire that an earlier process was
+// handed: whether it counted is not known any more, so the server is asked, and
+// again if what it says is older.
+func TestExpiredAfterARestart(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	ends := now.Add(time.Second)
+	old, s := newTestSession(&Snapshot{User: "alice"}, 1, now)
+	s.receiveSync(t, now)
+	b := old.box("d:alice:bob")
+	old.offer(b, fromWire(&pb.Message{Conversation: b.id, Seq: 1, Sender: "bob", Kind: KindText, Count: 1, ExpiresMs: ends.UnixMilli()}), viaPush, now)
+	b.handed = 1
+
+	a, s := newTestSession(&Snapshot{User: "alice", Positions: []Position{b.position()}, States: []StateRecord{b.record()}}, 1, now)
+	s.receiveSync(t, now)
+	b = a.box(b.id)
+	if b.unread != 1 || b.view.infoWanted {
+		t.Fatalf("unread %d, the server is asked %t", b.unread, b.view.infoWanted)
+	}
+	a.expire(ends)
+	for _, at := range []time.Time{now, ends} {
+		if !b.view.infoWanted {
+			t.Fatalf("unread %d, and the server is not asked", b.unread)
+		}
+		b.view.infoWanted = false
+		a.learnUnread(b, count{head: 1, at: at, unread: uint64(ends.Sub(at) / time.Second)})
+	}
+	if b.unread != 0 || b.view.infoWanted {
+		t.Errorf("unread %d, the server is asked %t", b.unread, b.view.infoWanted)
+	}
+}
+
+// TestMarkedUnreadAfterwards marks a group as unread before a message of the
+// user's own, which another device had written before that, arrives.
+func TestMarkedUnreadAfterwards(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	a, s := newTestSession(&Snapshot{User: "alice"}, 1, now)
+	s.receiveSync(t, now)
+	b := a.box("g:alice:1")
+	a.learn(b, &pb.ConversationState{Conversation: b.id, MinSeq: 1, Membership: &pb.Membership{
+		Standing: StandingActive, FromSeq: 1, Settings: &pb.Settings{MarkedUnread: true},
+	}})
+	a.offer(b, fromWire(&pb.Message{Conversation: b.id, Seq: 1, Sender: "alice", Kind: KindText, Count: 1}), viaPush, now)
+	if !b.view.infoWanted {
+		t.Error("the server is not asked")
 	}
 }

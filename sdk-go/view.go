@@ -20,10 +20,15 @@ type view struct {
 	first      uint64   // the oldest seq that the user may read
 	preview    *Message // the newest message that is shown
 	mention    uint64   // the first unread message that mentions the user
-	// unreadAt is the head of when the server counted box.unread. Messages past it
-	// are counted here.
-	unreadAt uint64
-	recent   recent
+	// unreadAt is the head of when the server counted box.unread, countedAt the time,
+	// by its clock. Messages past that head are counted here, and those that expire
+	// later are taken off.
+	unreadAt  uint64
+	countedAt time.Time
+	recent    recent
+	// lost is when the last message was over of which it is not known here whether
+	// the server has counted it. An older count is of no use.
+	lost time.Time
 	// applied is the seq up to which messages are in the view. Those that are
 	// handed again after a crash are not seen again.
 	applied  uint64
@@ -105,7 +110,10 @@ func (a *account) learn(b *box, cs *pb.ConversationState) {
 		v.preview = nil
 	}
 	a.raisePeer(b, cs.PeerReadSeq, cs.PeerDeliveredSeq)
-	a.learnUnread(b, cs)
+	a.learnUnread(b, count{
+		read: cs.ReadSeq, delivered: cs.DeliveredSeq, head: cs.HeadSeq, at: timeOf(cs.CountedMs),
+		unread: cs.Unread, mention: cs.MentionSeq,
+	})
 	v.newContact = v.newContact || !sameContact(old, v.membership)
 	a.changed(b)
 }
@@ -203,7 +211,11 @@ func (a *account) see(b *box, m *Message) {
 		b.readKnown, b.deliveredKnown = m.Seq, max(b.deliveredKnown, m.Seq)
 		if m.Seq > v.unreadAt {
 			a.readUpTo(b, old)
-			b.unmarkUnread()
+			if b.view.membership.GetSettings().GetMarkedUnread() {
+				// Unless they marked it after they wrote this, which arrived late.
+				b.unmarkUnread()
+				a.wantInfo(b)
+			}
 		}
 	}
 	switch {

@@ -24,6 +24,7 @@ type conversation struct {
 	group    *pb.Group          // of a group
 	groupAt  uint64             // the stamp of its last change
 	stamp    uint64             // of the last change that concerns all members
+	sweptMs  int64              // as of when what has expired is a tombstone
 }
 
 // member is what the conversation is to a user.
@@ -122,6 +123,7 @@ func (s *Server) sweep() {
 	}
 	now := s.now().UnixMilli()
 	for _, c := range s.conversations {
+		c.sweptMs = now
 		for i, m := range c.messages {
 			if m.ExpiresMs != 0 && m.ExpiresMs <= now && m.State == pb.MessageState_MESSAGE_STATE_NORMAL {
 				c.messages[i] = tombstone(m, pb.MessageState_MESSAGE_STATE_EXPIRED)
@@ -378,8 +380,12 @@ func (s *Server) mark(user string, m *pb.Mark, origin *conn) (*pb.Marked, bool, 
 		mine.settings().MarkedUnread = false
 		s.touchMember(c, user, origin)
 	}
-	unread, _ := c.unread(user)
-	return &pb.Marked{ReadSeq: mine.read, DeliveredSeq: mine.delivered, Unread: unread}, moved, nil
+	unread, mention := c.unread(user)
+	_, last := c.bounds(user)
+	return &pb.Marked{
+		ReadSeq: mine.read, DeliveredSeq: mine.delivered,
+		Unread: unread, MentionSeq: mention, HeadSeq: last, CountedMs: c.sweptMs,
+	}, moved, nil
 }
 
 func (s *Server) pull(user string, m *pb.Pull) (*pb.Pulled, *protocol.Error) {
@@ -511,7 +517,7 @@ func (c *conversation) state(user string, since uint64) *pb.ConversationState {
 	first, last := c.bounds(user)
 	st := &pb.ConversationState{
 		Conversation: c.id, HeadSeq: last, MinSeq: first,
-		ReadSeq: mine.read, DeliveredSeq: mine.delivered,
+		ReadSeq: mine.read, DeliveredSeq: mine.delivered, CountedMs: c.sweptMs,
 	}
 	if mine.row != nil {
 		st.Membership = proto.Clone(mine.row).(*pb.Membership)

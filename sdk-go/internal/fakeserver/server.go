@@ -281,13 +281,14 @@ func (s *Server) markAndPush(user string, m *pb.Mark, origin *conn) (*pb.Marked,
 func (s *Server) pushReceipt(conversation *conversation, user string, origin *conn) {
 	peer, _ := protocol.Peer(conversation.id, user)
 	mine := conversation.members[user]
-	unread, _ := conversation.unread(user)
+	unread, mention := conversation.unread(user)
+	_, last := conversation.bounds(user)
 	for _, c := range s.sessions {
 		r := &pb.Receipt{Conversation: conversation.id, User: user, ReadSeq: mine.read, DeliveredSeq: mine.delivered}
 		switch {
 		case c == origin:
 		case c.user == user:
-			r.Unread = unread
+			r.Unread, r.MentionSeq, r.HeadSeq, r.CountedMs = unread, mention, last, conversation.sweptMs
 			s.push(c, protocol.TypeReceipt, r)
 		case c.user == peer:
 			s.push(c, protocol.TypeReceipt, r)
