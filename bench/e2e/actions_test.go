@@ -31,7 +31,7 @@ func (r *run) actions() map[string]func(*rapid.T) {
 }
 
 func (r *run) send(t *rapid.T, d *device, c *conversation, draft godwit.Draft) {
-	seq, code := r.w.send(d.user, c, draft)
+	r.expire()
 	o, err := d.client.Send(r.ctx, c.id, draft)
 	if rapid.IntRange(0, 9).Draw(t, "cut") == 9 {
 		r.add(", and the connection is cut")
@@ -41,11 +41,52 @@ func (r *run) send(t *rapid.T, d *device, c *conversation, draft godwit.Draft) {
 	if err == nil {
 		ack, err = o.Sent(r.ctx)
 	}
+	if godwit.CodeOf(err) == pb.Code_CODE_NOT_FOUND {
+		r.expire() // the target was there to the end
+	}
+	seq, code := r.w.send(d.user, c, draft)
 	r.answered(t, err, code)
-	if code == ok {
-		r.atSeq(t, ack.Seq, seq)
+	if code != ok {
+		return
+	}
+	r.atSeq(t, ack.Seq, seq)
+	if draft.TTL > 0 {
+		c.at(seq).ends = ack.Time.Add(draft.TTL)
 	}
 }
+
+// expire has the model's messages expire whose time is over: by this machine's
+// clock, which is the server's.
+func (r *run) expire() {
+	now := time.Now()
+	for _, c := range r.w.conversations {
+		for _, m := range c.messages {
+			if m.State == godwit.MessageNormal && !m.ends.IsZero() && !m.ends.After(now) {
+				c.expire(m)
+			}
+		}
+	}
+}
+
+// expired waits until what does not live for long has expired.
+func (r *run) expired(t *rapid.T) {
+	for _, c := range r.w.conversations {
+		for _, m := range c.messages {
+			if m.ends.IsZero() || m.ends.After(time.Now().Add(long/2)) {
+				continue
+			}
+			select {
+			case <-time.After(time.Until(m.ends)):
+			case <-r.ctx.Done():
+				r.must(t, r.ctx.Err())
+			}
+		}
+	}
+	r.expire()
+}
+
+// long is the life of a message that does not end within a run.
+const long = time.Hour
 
 // content draws what any message may have.
 func (r *run) content(t *rapid.T, c *conversation, draft godwit.Draft) godwit.Draft {
@@ -63,6 +104,12 @@ func (r *run) content(t *rapid.T, c *conversation, draft godwit.Draft) godwit.Dr
 	case 6:
 		draft.Flags = godwit.Silent
 	}
+	switch rapid.IntRange(0, 5).Draw(t, "lives") {
+	case 4:
+		draft.TTL = time.Duration(rapid.IntRange(1, 50).Draw(t, "for")) * time.Millisecond
+	case 5:
+		draft.TTL = long
+	}
 	return draft
 }
 
@@ -74,7 +121,7 @@ func (r *run) sendText(t *rapid.T) {
 	d := r.some(t)
 	c := r.conversation(t, d.user)
 	draft := r.content(t, c, godwit.Draft{Kind: godwit.KindText, Body: r.body()})
-	r.say(d, "send %s to %s, %s", draft.Body, c.id, messageLine(godwit.Message{
+	r.say(d, "send %s to %s, to live for %v, %s", draft.Body, c.id, draft.TTL, messageLine(godwit.Message{
 		Kind: draft.Kind, Body: draft.Body, Reply: draft.Reply, Mentions: draft.Mentions, MentionAll: draft.MentionAll, Flags: draft.Flags,
 	}))
 	r.send(t, d, c, draft)
@@ -88,7 +135,7 @@ func (r *run) sendOther(t *rapid.T) {
 		draft = godwit.Draft{Kind: godwit.KindMedia, Body: media(r.body())}
 	}
 	draft = r.content(t, c, draft)
-	r.say(d, "send %v to %s", draft.Kind, c.id)
+	r.say(d, "send %v to %s, to live for %v", draft.Kind, c.id, draft.TTL)
 	r.send(t, d, c, draft)
 }
 
@@ -121,7 +168,8 @@ func (r *run) edit(t *rapid.T) {
 			}
 		}
 	}
-	r.say(d, "edit #%d of %s to %q @%v", draft.Target, c.id, draft.Body, draft.Mentions)
+	draft.MentionAll = c.group != nil && rapid.IntRange(0, 5).Draw(t, "mention all") == 5
+	r.say(d, "edit #%d of %s to %q @%v all %t", draft.Target, c.id, draft.Body, draft.Mentions, draft.MentionAll)
 	r.send(t, d, c, draft)
 }
 

@@ -3,6 +3,7 @@ package e2e
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/godwit-im/godwit/protocol/pb"
 	godwit "github.com/godwit-im/godwit/sdk-go"
@@ -14,7 +15,8 @@ import (
 // one by one, and everybody sees the same. It shares no code with the server; of
 // the SDK it uses the types alone.
 //
-// Times are counted in commands.
+// Times are counted in commands, but for the ends of messages that live for a
+// while.
 type world struct {
 	users         []string
 	conversations map[string]*conversation // direct ones and groups
@@ -39,8 +41,10 @@ type message struct {
 	// calls are those whom the message calls on at its seq: whom it mentions and, of
 	// an edit, those of them who may have read the target without being mentioned.
 	calls []string
-	edit  uint64 // the seq of the edit that the message has its body from
-	quiet bool   // a notice that nobody is shown
+	all   bool      // and everybody
+	edit  uint64    // the seq of the edit that the message has its body from
+	quiet bool      // a notice that nobody is shown
+	ends  time.Time // when it expires; zero = never
 }
 
 // row is what a conversation is to one user.
@@ -172,7 +176,7 @@ func (m *message) isEvent() bool { return m.Target > 0 }
 
 func (m *message) hasContent() bool { return !m.isEvent() && m.Kind != godwit.KindNotice }
 
-func (m *message) callsOn(user string) bool { return m.MentionAll || slices.Contains(m.calls, user) }
+func (m *message) callsOn(user string) bool { return m.all || slices.Contains(m.calls, user) }
 
 // newest is the seq of the newest message up to last that is shown, 0 if there
 // is none.
@@ -284,7 +288,7 @@ func bury(m *godwit.Message, state godwit.MessageState) {
 // add appends a message.
 func (w *world) add(c *conversation, m godwit.Message) uint64 {
 	m.Conversation, m.Seq = c.id, c.head()+1
-	c.messages = append(c.messages, &message{Message: m, at: w.now, calls: m.Mentions})
+	c.messages = append(c.messages, &message{Message: m, at: w.now, calls: m.Mentions, all: m.MentionAll})
 	return m.Seq
 }
 
@@ -377,9 +381,11 @@ func (w *world) event(user string, c *conversation, r *row, e godwit.Message) (u
 			return 0, pb.Code_CODE_NOT_ALLOWED
 		}
 		m.Version = w.add(c, e)
-		c.at(m.Version).calls = c.callsAnew(m, e.Mentions)
+		edit := c.at(m.Version)
+		edit.calls = c.callsAnew(m, e.Mentions)
+		edit.all = e.MentionAll && (!m.MentionAll || m.edit > 0 && c.at(m.edit).all)
 		c.outdate(m)
-		m.Body, m.ContentType, m.Mentions, m.MentionAll, m.calls = e.Body, e.ContentType, e.Mentions, e.MentionAll, e.Mentions
+		m.Body, m.ContentType, m.Mentions, m.MentionAll, m.calls, m.all = e.Body, e.ContentType, e.Mentions, e.MentionAll, e.Mentions, e.MentionAll
 		m.edit, m.Edited = m.Version, m.Edited.Add(1)
 	case godwit.KindRecall:
 		others := c.group != nil && admin(r) && (m.Sender != c.group.Owner || r.Role == godwit.RoleOwner)
@@ -387,9 +393,7 @@ func (w *world) event(user string, c *conversation, r *row, e godwit.Message) (u
 			return 0, pb.Code_CODE_NOT_ALLOWED
 		}
 		m.Version = w.add(c, e)
-		c.outdate(m)
-		m.calls = nil
-		bury(&m.Message, godwit.MessageRecalled)
+		c.silence(m, godwit.MessageRecalled)
 		m.RecalledBy = user
 	case godwit.KindReaction:
 		if !m.react(string(e.Body), user, e.Remove) {
@@ -409,17 +413,26 @@ func (c *conversation) callsAnew(m *message, users []string) (anew []string) {
 		if r := c.rows[user]; r != nil {
 			read = r.read
 		}
-		if !slices.Contains(m.Mentions, user) || m.edit > 0 && c.at(m.edit).callsOn(user) && read < m.edit {
+		if !slices.Contains(m.Mentions, user) || m.edit > 0 && slices.Contains(c.at(m.edit).calls, user) && read < m.edit {
 			anew = append(anew, user)
 		}
 	}
 	return anew
 }
 
+// expire is the end of m's time.
+func (c *conversation) expire(m *message) { c.silence(m, godwit.MessageExpired) }
+
+func (c *conversation) silence(m *message, state godwit.MessageState) {
+	c.outdate(m)
+	m.calls, m.all = nil, false
+	bury(&m.Message, state)
+}
+
 // outdate has the edit that m has its body from call on nobody any more.
 func (c *conversation) outdate(m *message) {
 	if m.edit > 0 {
-		c.at(m.edit).calls = nil
+		c.at(m.edit).calls, c.at(m.edit).all = nil, false
 	}
 }
 

@@ -236,6 +236,7 @@ func (r *run) settle(t *rapid.T) {
 			r.must(t, d.dial(r.ctx))
 		}
 	}
+	r.expired(t)
 	for _, d := range r.devices {
 		r.agrees(t, d, true)
 	}
