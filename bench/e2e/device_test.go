@@ -3,8 +3,10 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,6 +28,7 @@ type device struct {
 	dials   int // how many connections there were
 	views   map[string]map[uint64]godwit.Message
 	fault   string        // what OnMessage must not be given
+	log     []string      // the last that the client said
 	changed chan struct{} // closed, and made anew, with each callback
 }
 
@@ -40,6 +43,7 @@ func newDevice(user, name, addr string, token string, wrap func(net.Conn) net.Co
 	}
 	d.options = godwit.Options{
 		Addr: addr, Device: name, Platform: "test", Store: godwit.NewMemoryStore(),
+		Logger:  slog.New(slog.NewTextHandler(writerFunc(d.logged), &slog.HandlerOptions{Level: slog.LevelInfo})),
 		Token:   func(context.Context) (string, error) { return token, nil },
 		Backoff: godwit.Backoff{Min: time.Millisecond, Max: 20 * time.Millisecond},
 		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -63,6 +67,28 @@ func newDevice(user, name, addr string, token string, wrap func(net.Conn) net.Co
 		},
 	}
 	return d
+}
+
+type writerFunc func(line []byte) (int, error)
+
+func (w writerFunc) Write(line []byte) (int, error) { return w(line) }
+
+func (d *device) logged(line []byte) (int, error) {
+	const most = 40
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.log) == most {
+		d.log = d.log[1:]
+	}
+	d.log = append(d.log, string(line))
+	return len(line), nil
+}
+
+// said is the last that the client said: for failures that can't be repeated.
+func (d *device) said() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return fmt.Sprintf("%s said:\n%s", d, strings.Join(d.log, ""))
 }
 
 func (d *device) String() string { return d.user + "/" + d.name }
@@ -138,6 +164,8 @@ func (d *device) online(ctx context.Context) error {
 			return nil
 		}
 		select {
+		case <-d.client.Done():
+			return fmt.Errorf("%s has ended: %w", d, d.client.Err())
 		case <-next:
 		case <-ctx.Done():
 			return fmt.Errorf("%s is not online: %w", d, ctx.Err())

@@ -106,6 +106,24 @@ var mutants = map[string]struct {
 			s.Unread++
 		}
 	})},
+	"an expired message goes on counting": {mutate: inStates(func(s *pb.ConversationState) {
+		if s.Last.GetState() == pb.MessageState_MESSAGE_STATE_EXPIRED && s.ReadSeq < s.Last.Seq {
+			s.Unread++
+		}
+	})},
+	"a message does not say when it expires": {mutate: func(m proto.Message, _ bool) bool {
+		for _, message := range messages(m) {
+			message.ExpiresMs = 0
+		}
+		return true
+	}},
+	"a count does not say when it was made": {mutate: inStates(func(s *pb.ConversationState) { s.CountedMs = 0 })},
+	"MARKED does not say what it has counted": {mutate: func(m proto.Message, _ bool) bool {
+		if marked, is := m.(*pb.Marked); is {
+			marked.HeadSeq = marked.ReadSeq
+		}
+		return true
+	}},
 	"SYNC does not say what was deleted": {mutate: inStates(func(s *pb.ConversationState) { s.Deleted = nil })},
 	"no mention is found":                {mutate: inStates(func(s *pb.ConversationState) { s.MentionSeq = 0 })},
 	"settings don't come along": {mutate: inStates(func(s *pb.ConversationState) {

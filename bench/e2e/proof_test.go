@@ -191,7 +191,10 @@ func (r *run) fail(t *rapid.T, what, format string, args ...any) {
 		r.server.caught.CompareAndSwap(nil, &what)
 		panic(errCaught)
 	}
-	text := fmt.Sprintf("%s\n\n%s", r.trace.String(), fmt.Sprintf(format, args...))
+	text := fmt.Sprintf("%s\n\n%s\n", r.trace.String(), fmt.Sprintf(format, args...))
+	for _, d := range r.devices {
+		text += "\n" + d.said()
+	}
 	if r.server.failing.CompareAndSwap(0, int64(r.lane+1)) {
 		r.server.first = text
 	}
@@ -277,9 +280,20 @@ func (r *run) agrees(t *rapid.T, d *device, live bool) {
 			if live {
 				what = "a device does not show what it should"
 			}
-			r.fail(t, what, "%s", diff)
+			r.fail(t, what, "%s\n%s", diff, r.asked(d))
 		}
 	}
+}
+
+// asked is how the server has what a device does not show as it should: which of
+// the two is wrong.
+func (r *run) asked(d *device) string {
+	all, err := d.client.FetchConversations(r.ctx)
+	text := fmt.Sprintf("the server, asked by %s (%v):", d, err)
+	for _, c := range all {
+		text += fmt.Sprintf("\n%s: head %d, read %d, unread %d, mention %d, %+v", c.ID, c.HeadSeq, c.ReadSeq, c.Unread, c.MentionSeq, c.Settings)
+	}
+	return text
 }
 
 // rosters compares the members of the user's groups.
