@@ -24,6 +24,10 @@ const (
 	// abandonedFor is how long a CONNECT that was given up without an answer
 	// may be on its way and replace the connection that came after it.
 	abandonedFor = time.Minute
+	// earlierConnects is how many such CONNECTs an earlier process is taken to have
+	// left behind. It may be any number, and is seldom one; the bound is for two
+	// processes with one store, so that in the end one of them stays.
+	earlierConnects = 8
 	// clientName is for the server's log.
 	clientName = "godwit-go/0.1.0"
 )
@@ -56,8 +60,8 @@ func protocolError(text string) error { return fmt.Errorf("protocol error: %s", 
 func (c *Client) connect(ctx context.Context) {
 	var abandoned []time.Time // when CONNECTs were given up without an answer; each may replace the client once
 	if c.livedBefore {
-		// An earlier process may have ended while it connected.
-		abandoned = append(abandoned, time.Now())
+		// An earlier process may have ended while it connected, again and again.
+		abandoned = slices.Repeat([]time.Time{time.Now()}, earlierConnects)
 	}
 	for attempt := 0; ; attempt++ {
 		c.setState(State{Phase: Connecting})
