@@ -24,6 +24,10 @@ var ErrBusy = errors.New("call: busy with another call")
 // maxOver is how many calls that are over are remembered, for what comes late.
 const maxOver = 64
 
+// maxAnswers is how many devices are told within Times.Invite that they have no
+// call with this one.
+const maxAnswers = 10
+
 // maxEvents is how many callbacks may wait for a slow one; past it payloads are
 // dropped.
 const maxEvents = 1024
@@ -56,6 +60,10 @@ type Calls struct {
 	over   []*Call       // those that have ended, the oldest first
 	now    time.Time     // while mu is held: when it was taken
 	events []func(*Handler)
+
+	answering time.Time // since when answers are counted
+	answers   int
+
 	wake   time.Time // when the timer fires; zero if it does not
 	stop   func() bool
 	closed bool
@@ -216,7 +224,20 @@ func (cs *Calls) invited(user, device string, m *pb.CallSignal) {
 // reply answers a device about a call that is none of these.
 func (cs *Calls) reply(user, device, kind, id string) {
 	c := &Call{calls: cs, id: id, user: user, status: Status{State: Ended}}
-	c.toDevice(kind, device)
+	cs.answer(c, kind, device, pb.CallReason_CALL_REASON_HANGUP)
+}
+
+// answer tells a device that it has no call with this one. It asks again where it
+// matters, so this is bounded: nobody else uses up the signals that this device
+// may send.
+func (cs *Calls) answer(c *Call, kind, device string, reason pb.CallReason) {
+	if cs.now.Sub(cs.answering) >= cs.times.Invite {
+		cs.answering, cs.answers = cs.now, 0
+	}
+	if cs.answers < maxAnswers {
+		cs.answers++
+		cs.transmit(c, kind, device, &pb.CallSignal{Call: c.id, Reason: reason})
+	}
 }
 
 // add makes a call one of these.
@@ -272,26 +293,6 @@ func (cs *Calls) transmit(c *Call, kind, device string, m *pb.CallSignal) {
 	})
 }
 
-// tell has a callback run.
-func (cs *Calls) tell(f func(*Handler)) {
-	cs.events = append(cs.events, f)
-	select {
-	case cs.bell <- struct{}{}:
-	default:
-	}
-}
-
-// hand has a payload handed over.
-func (cs *Calls) hand(c *Call, payload []byte) {
-	if len(cs.events) < maxEvents {
-		cs.tell(func(h *Handler) {
-			if h.OnPayload != nil {
-				h.OnPayload(c, payload)
-			}
-		})
-	}
-}
-
 // lock takes mu.
 func (cs *Calls) lock() {
 	cs.mu.Lock()
@@ -331,36 +332,6 @@ func (cs *Calls) tick() {
 	cs.wake, cs.stop = time.Time{}, nil
 	for _, c := range cs.calls {
 		for c.due() {
-		}
-	}
-}
-
-// run runs the callbacks.
-func (cs *Calls) run() {
-	defer close(cs.done)
-	for {
-		cs.deliver()
-		select {
-		case <-cs.bell:
-		case <-cs.quit:
-			cs.deliver()
-			return
-		}
-	}
-}
-
-// deliver runs those that wait.
-func (cs *Calls) deliver() {
-	for {
-		cs.mu.Lock()
-		events := cs.events
-		cs.events = nil
-		cs.mu.Unlock()
-		if len(events) == 0 {
-			return
-		}
-		for _, f := range events {
-			f(&cs.handler)
 		}
 	}
 }

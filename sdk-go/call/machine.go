@@ -33,22 +33,22 @@ func (c *Call) take(own bool, device, kind string, m *pb.CallSignal) {
 		// still rings.
 		switch kind {
 		case kindRing, kindAccept, kindCandidate, kindAlive:
-			c.toDevice(kindHangup, device)
+			c.calls.answer(c, kindHangup, device, c.reason)
 		}
 	case c.unanswered():
 		c.takeAnswer(device, kind, m)
 	case device != c.status.Device:
 		if c.outgoing && (kind == kindAccept || kind == kindRing) {
-			c.calls.transmit(c, kindHangup, device, &pb.CallSignal{Call: c.id, Reason: pb.CallReason_CALL_REASON_ELSEWHERE})
+			c.calls.answer(c, kindHangup, device, pb.CallReason_CALL_REASON_ELSEWHERE)
 		}
 	case c.status.State == Ended:
 		switch kind {
 		case kindInvite:
 			if c.endedBy != "" {
-				c.toDevice(c.endedBy, device)
+				c.calls.answer(c, c.endedBy, device, c.reason)
 			}
 		case kindConfirm, kindCandidate, kindAlive:
-			c.toDevice(kindHangup, device)
+			c.calls.answer(c, kindHangup, device, c.reason)
 		}
 	case c.status.State == Active:
 		c.takeActive(kind, m)
