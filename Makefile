@@ -41,8 +41,9 @@ lint: ## golangci-lint, go.mod tidy, generated code up to date
 	$(GO) mod tidy -diff
 	cd $(PEERS) && $(LINT) run && $(GO) mod tidy -diff
 	$(BUF) lint
+	rm -rf .cache/generated
 	$(BUF) generate -o .cache/generated
-	diff -u protocol/pb/im.pb.go .cache/generated/protocol/pb/im.pb.go
+	for f in protocol/pb/*.pb.go; do diff -u $$f .cache/generated/$$f; done
 
 fmt: ## format the Go code
 	$(LINT) fmt
