@@ -157,13 +157,11 @@ func expirePairs(t *testing.T, store *msgstore.Store, models []crashModel) (expi
 			t.Fatal(err)
 		}
 		for i, m := range page.Messages {
-			switch {
-			case p.messages[i].ttl == (m.State == pb.MessageState_MESSAGE_STATE_EXPIRED):
-				if p.messages[i].ttl {
-					expired++
-				}
-			default:
-				expired-- // one that was not to
+			switch is, should := m.State == pb.MessageState_MESSAGE_STATE_EXPIRED, p.messages[i].ttl; {
+			case is && should:
+				expired++
+			case is != should:
+				expired-- // so that the numbers differ
 			}
 		}
 	}
