@@ -1,6 +1,9 @@
 package godwit
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // The bounds of one conversation's gap buffer. A message that does not fit is
 // forgotten, for it can be pulled.
@@ -216,12 +219,26 @@ func (b *box) nextOut(pipeline int) *Outgoing {
 		return nil
 	}
 	for b.firstUnsent < len(b.out) {
-		if o := b.out[b.firstUnsent]; !o.inFlight {
-			return o
+		o := b.out[b.firstUnsent]
+		if o.inFlight {
+			b.firstUnsent++
+			continue
 		}
-		b.firstUnsent++
+		if o.entry.Kind == KindReaction && b.reacting(o.entry.Target) {
+			return nil
+		}
+		return o
 	}
 	return nil
+}
+
+// reacting reports whether a reaction to target is in flight. The next one waits
+// for its answer: a reaction that changes nothing leaves no trace, so the server
+// would take it for a new one when it is sent again, and it would undo the next.
+func (b *box) reacting(target uint64) bool {
+	return b.flight > 0 && slices.ContainsFunc(b.out, func(o *Outgoing) bool {
+		return o.inFlight && o.entry.Kind == KindReaction && o.entry.Target == target
+	})
 }
 
 // dropOut removes a message that was answered for good.

@@ -458,3 +458,49 @@ func TestDoubtSurvivesACrash(t *testing.T) {
 		t.Errorf("compared: %+v", p)
 	}
 }
+
+// TestOneReactionAtATime: a reaction that would have changed nothing leaves no trace
+// on the server, so that, sent again after a later one, it would undo that. Others
+// go along with it.
+func TestOneReactionAtATime(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	a, s := newTestSession(&Snapshot{}, 1, now)
+	a.pipeline = 10
+	s.receiveSync(t, now)
+	b := a.box("d:alice:bob")
+	put := func(clientID string, d Draft) {
+		a.stored(&Outgoing{
+			client: &Client{}, entry: Entry{ClientID: clientID, Conversation: b.id, Draft: d}, answered: make(chan struct{}), box: b,
+		})
+	}
+	react := func(target uint64, remove bool) Draft {
+		return Draft{Kind: KindReaction, Body: []byte("+1"), Target: target, Remove: remove}
+	}
+	put("text", Draft{Body: []byte("hello")})
+	put("no, of 1", react(1, true))
+	put("yes, of 2", react(2, false))
+	put("yes, of 1", react(1, false))
+	put("more text", Draft{Body: []byte("there")})
+	// sends returns what is sent, each by its client id.
+	sends := func() (ids []string) {
+		out, _, _ := s.fill(nil, now)
+		for _, f := range frames(t, out) {
+			m := &pb.Send{}
+			if err := protocol.Decode(f, m); f.Type != protocol.TypeSend || err != nil {
+				t.Fatalf("%v, %v", f.Type, err)
+			}
+			ids = append(ids, m.ClientId)
+		}
+		return ids
+	}
+	if got := sends(); !slices.Equal(got, []string{"text", "no, of 1", "yes, of 2"}) {
+		t.Fatalf("sent %q", got)
+	}
+	answered := s.lastRequest - 1
+	if err := s.receive(protocol.TypeSent, answered, &pb.Sent{Duplicate: true}, now); err != nil {
+		t.Fatal(err)
+	}
+	if got := sends(); !slices.Equal(got, []string{"yes, of 1", "more text"}) {
+		t.Errorf("sent then %q", got)
+	}
+}
