@@ -163,6 +163,7 @@ func (a *account) stored(o *Outgoing) {
 // application will meet it.
 func (a *account) acked(o *Outgoing, ack Ack, duplicate bool, now time.Time) {
 	m := o.entry.message(a.user, ack)
+	m.expire(now.Add(a.skew)) // it may have been stored long ago, and the ack lost
 	o.ack, o.isSent = ack, true
 	a.settle(o)
 	if duplicate && m.IsEvent() {

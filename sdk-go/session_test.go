@@ -504,3 +504,28 @@ func TestOneReactionAtATime(t *testing.T) {
 		t.Errorf("sent then %q", got)
 	}
 }
+
+// TestAckOfAnExpiredMessage: a message that was stored by an earlier life, and is
+// acked when its time is over, is handed as the tombstone that it is for all.
+func TestAckOfAnExpiredMessage(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	a, s := newTestSession(&Snapshot{}, 1, now)
+	s.receiveSync(t, now)
+	b := a.box("d:alice:bob")
+	a.stored(&Outgoing{
+		client: &Client{}, answered: make(chan struct{}), box: b,
+		entry: Entry{ClientID: "1", Conversation: b.id, Draft: Draft{Body: []byte("for a second"), TTL: time.Second}},
+	})
+	s.fill(nil, now)
+	sent := &pb.Sent{Seq: 1, Id: 1, TimeMs: now.Add(-time.Second).UnixMilli(), Duplicate: true}
+	if err := s.receive(protocol.TypeSent, s.lastRequest, sent, now); err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(a.events, func(e event) bool { return e.what == messageEvent })
+	if i < 0 {
+		t.Fatal("it is not handed")
+	}
+	if m := a.events[i].message; m.State != MessageExpired || m.Body != nil {
+		t.Errorf("it is handed as %+v", m)
+	}
+}
