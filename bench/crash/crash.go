@@ -4,7 +4,8 @@
 // A run starts a real server process on a fresh directory and a fleet of SDK
 // clients with durable stores, which write to each other and in groups all the
 // time, edit and recall and react to what was written, are in and out of the
-// groups, and are themselves stopped and started now and then. In every round the server is
+// groups, follow a broadcast, change what conversations and other users are to
+// them, and are themselves stopped and started now and then. In every round the server is
 // killed with SIGKILL at a random moment, sometimes before it is up, and
 // started again. In the end the writing stops, everybody catches up, an
 // auditor reads every conversation from its beginning, and journal.Check has
