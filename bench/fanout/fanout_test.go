@@ -48,7 +48,7 @@ func TestRun(t *testing.T) {
 // So does one to a group, larger than what is told at once, with a direct chat
 // beside it.
 func TestRunGroup(t *testing.T) {
-	r, err := Run(t.Context(), Config{Sessions: 200, Group: true, Bursts: []int{2}, For: 200 * time.Millisecond})
+	r, err := Run(t.Context(), Config{Sessions: 200, Group: true, Bursts: []int{2}, For: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
