@@ -355,7 +355,7 @@ func failSync(t *testing.T, durability string) {
 	if opts.Durability == Sync {
 		fmt.Println("acked")
 	}
-	<-time.After(10 * time.Second) // the end should come from the background before
+	<-time.After(patience) // the end should come from the background before
 }
 
 // What reads have shown, Settled covers, while commits are on their way from one

@@ -13,6 +13,10 @@ import (
 	"github.com/godwit-im/godwit/protocol/pb"
 )
 
+// patience is how long a test waits for what must come. It is never waited out by
+// a test that passes.
+const patience = 2 * time.Minute
+
 // memOptions are for a small store on fs whose Fatal fails the test.
 func memOptions(t testing.TB, fs vfs.FS) Options {
 	opts := DefaultOptions()
@@ -160,10 +164,10 @@ func pulled(t testing.TB, r RangeResult) []*pb.Message {
 // eventually waits for what no event announces.
 func eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(patience)
 	for !f() {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited 10 s for: %s", what)
+			t.Fatalf("waited %v for: %s", patience, what)
 		}
 		<-time.After(time.Millisecond)
 	}

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -148,14 +149,14 @@ func cutPower(t *testing.T, opts Options, batches, stride, percent int) (cuts in
 	// the marker that names it before the new one's directory entry is synced.
 	// A file system that keeps the first without the second, which none that we
 	// know does, leaves a store that can't be opened.
-	writing := false
+	var writing atomic.Bool // Pebble writes in the background as soon as it is open
 	opts.FS = beforeWrites(pt.disk, func() {
-		if writing {
+		if writing.Load() {
 			pt.beforeWrite()
 		}
 	})
 	s = open(t, opts)
-	writing = true
+	writing.Store(true)
 	pt.write(t, s, batches, rand.New(rand.NewPCG(seed, 0)))
 	closeStore(t, s)
 	var errs []error
