@@ -22,6 +22,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// patience is how long a test waits for what must come. It is never waited out by
+// a test that passes.
+const patience = 2 * time.Minute
+
 var discard = slog.New(slog.DiscardHandler)
 
 // node is a server without a network: a real store, log and session manager,
@@ -88,7 +92,7 @@ func newNode(t testing.TB, tweaks ...func(*nodeConfig)) *node {
 	must(err)
 	t.Cleanup(func() {
 		// Not t.Context(), which has ended by the time of the clean-up.
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		must(n.log.Close(ctx))
 	})
@@ -370,7 +374,7 @@ func (w *wire) take() []protocol.Frame {
 // answer waits for the frame that answers request and takes it out.
 func (w *wire) answer(t testing.TB, request uint32) protocol.Frame {
 	t.Helper()
-	timer := time.AfterFunc(20*time.Second, func() { panic("no answer within 20 s") })
+	timer := time.AfterFunc(patience, func() { panic(fmt.Sprintf("no answer within %v", patience)) })
 	defer timer.Stop()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -390,8 +394,8 @@ func (w *wire) answer(t testing.TB, request uint32) protocol.Frame {
 func eventually(t testing.TB, happened func() bool) {
 	t.Helper()
 	for began := time.Now(); !happened(); runtime.Gosched() {
-		if time.Since(began) > 20*time.Second {
-			t.Fatal("nothing happened for 20 s")
+		if time.Since(began) > patience {
+			t.Fatalf("nothing happened for %v", patience)
 		}
 	}
 }

@@ -23,6 +23,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// patience is how long a test waits for what must come. It is never waited out by
+// a test that passes.
+const patience = 2 * time.Minute
+
 var discard = slog.New(slog.DiscardHandler)
 
 // clock is a time that moves only when told to.
@@ -89,7 +93,7 @@ func newPlace(t testing.TB, tweaks ...func(*Config)) *place {
 	pl.embedded, err = chat.NewEmbedded(chatCfg, store, sink{})
 	must(err)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		must(pl.embedded.Close(ctx))
 	})

@@ -191,7 +191,7 @@ func TestRaces(t *testing.T) {
 	for i, user := range all {
 		pl.connect(user, "last", fmt.Sprint("last", i))
 	}
-	patience := time.After(20 * time.Second)
+	timeout := time.After(patience)
 	for i, w := range watchers {
 		known := map[string]string{}
 		for want := all[(rounds-1)%2*users/2:]; ; {
@@ -223,7 +223,7 @@ func TestRaces(t *testing.T) {
 			}
 			select {
 			case <-w.wire.more:
-			case <-patience:
+			case <-timeout:
 				t.Fatalf("watcher %d knows %v", i, known)
 			}
 		}
