@@ -165,9 +165,6 @@ func (w *Writer) WriteProto(t Type, request uint32, m proto.Message) error {
 // Flush writes what is in the buffer to the stream.
 func (w *Writer) Flush() error { return w.dst.Flush() }
 
-// Buffered is the number of bytes that wait for a Flush.
-func (w *Writer) Buffered() int { return w.dst.Buffered() }
-
 func (w *Writer) check(t Type, size int) error {
 	if size > w.maxBody {
 		return Errorf(pb.Code_CODE_FRAME_TOO_LARGE, "%v body of %d bytes, the limit is %d", t, size, w.maxBody)
