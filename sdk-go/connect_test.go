@@ -43,12 +43,19 @@ func TestDialTriesUntilItsContextEnds(t *testing.T) {
 	s := startServer(t, fakeserver.Config{})
 	alice := newApp(t, s, "alice")
 	s.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	tries := 0
+	alice.opts.Dialer = func(_ context.Context, network, addr string) (net.Conn, error) {
+		if tries++; tries == 3 {
+			cancel()
+		}
+		return net.Dial(network, addr)
+	}
 	_, err := godwit.Dial(ctx, alice.opts)
 	var op *net.OpError
-	if !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &op) {
-		t.Errorf("got %v", err)
+	if !errors.Is(err, context.Canceled) || !errors.As(err, &op) || tries != 3 {
+		t.Errorf("got %v after %d tries", err, tries)
 	}
 	if last := alice.states[len(alice.states)-1]; last.Phase != godwit.Closed {
 		t.Errorf("last state %+v", last)
@@ -60,7 +67,7 @@ func TestDialWaitsForTheServer(t *testing.T) {
 	s.SetFaults(fakeserver.Faults{RefuseConnect: 1, RefuseAfter: 30 * time.Millisecond})
 	alice := newApp(t, s, "alice")
 	go func() {
-		s.Until(patience, func() bool { return s.Requests(protocol.TypeConnect) == 3 })
+		s.Until(patience, func() bool { return s.Requests(protocol.TypeConnect) >= 3 })
 		s.SetFaults(fakeserver.Faults{})
 	}()
 	start := time.Now()
@@ -90,7 +97,7 @@ func TestBackoffBeginsAnew(t *testing.T) {
 	alice := newApp(t, s, "alice")
 	alice.opts.Backoff = godwit.Backoff{Min: time.Millisecond, Max: 100 * time.Millisecond}
 	go func() {
-		s.Until(patience, func() bool { return s.Requests(protocol.TypeConnect) == 10 })
+		s.Until(patience, func() bool { return s.Requests(protocol.TypeConnect) >= 10 })
 		s.SetFaults(fakeserver.Faults{})
 	}()
 	alice.dial()
@@ -268,11 +275,8 @@ func TestTokenIsRenewed(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, fakeserver.Config{TokenLifetime: 1300 * time.Millisecond})
 	a := newApp(t, s, "alice").dial()
-	if !s.Until(patience, func() bool { return s.Requests(protocol.TypeRenew) == 2 }) {
+	if !onOneConnection(s, "alice", protocol.TypeRenew, 2) {
 		t.Fatal("not renewed")
-	}
-	if n := s.Connects("alice"); n != 1 {
-		t.Errorf("%d connections", n)
 	}
 	if _, err := a.SendText(within(t), "bob", "still here"); err != nil {
 		t.Error(err)
@@ -331,7 +335,7 @@ func TestGoAway(t *testing.T) {
 	if took := time.Since(start); took < delay {
 		t.Errorf("came back after %v", took)
 	}
-	if s.Byes.Load() != 1 {
+	if !s.Until(patience, func() bool { return s.Byes.Load() == 1 }) {
 		t.Errorf("%d BYEs", s.Byes.Load())
 	}
 }
@@ -342,11 +346,8 @@ func TestHeartbeat(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, fakeserver.Config{Heartbeat: 500 * time.Millisecond})
 	newApp(t, s, "idle").dial()
-	if !s.Until(patience, func() bool { return s.Requests(protocol.TypePing) >= 2 }) {
+	if !onOneConnection(s, "idle", protocol.TypePing, 2) {
 		t.Fatal("no pings")
-	}
-	if n := s.Connects("idle"); n != 1 {
-		t.Errorf("%d connections", n)
 	}
 }
 
@@ -364,7 +365,7 @@ func TestHalfOpenConnection(t *testing.T) {
 	if _, err := out.Sent(within(t)); err != nil {
 		t.Fatal(err)
 	}
-	if n := s.Connects("alice"); n != 2 {
+	if n := s.Connects("alice"); n < 2 {
 		t.Errorf("%d connections", n)
 	}
 }

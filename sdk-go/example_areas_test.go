@@ -33,7 +33,7 @@ func must[T any](result T, err error) T {
 func Example_groups() {
 	server := exampleServer()
 	defer server.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 
 	notices := make(chan godwit.Message, 8)
@@ -76,7 +76,7 @@ func Example_groups() {
 func Example_messages() {
 	server := exampleServer()
 	defer server.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 
 	var kept []godwit.Message // belongs to the handler until done
@@ -119,7 +119,7 @@ func Example_messages() {
 func Example_contacts() {
 	server := exampleServer()
 	defer server.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 
 	requests := make(chan *godwit.Notice, 1)
@@ -160,7 +160,7 @@ func Example_contacts() {
 func ExampleClient_SetSettings() {
 	server := exampleServer()
 	defer server.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	server.Say("bob", "alice", "from bob")
 	server.Say("carol", "alice", "from carol")
@@ -199,7 +199,7 @@ func ExampleClient_SetSettings() {
 func ExampleClient_Subscribe() {
 	server := exampleServer()
 	defer server.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	changes := make(chan godwit.Presence, 4)
 	alice := exampleClient(ctx, server, "alice", godwit.Handler{
@@ -225,7 +225,7 @@ func ExampleClient_Subscribe() {
 func ExampleClient_Signal() {
 	server := exampleServer()
 	defer server.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	signals := make(chan godwit.Signal, 1)
 	bob := exampleClient(ctx, server, "bob", godwit.Handler{
@@ -248,7 +248,7 @@ func ExampleClient_Signal() {
 func ExampleClient_Devices() {
 	server := exampleServer()
 	defer server.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	phone := exampleClient(ctx, server, "alice", godwit.Handler{})
 	defer phone.Close()

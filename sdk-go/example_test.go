@@ -33,7 +33,7 @@ func tokenOf(user string) func(context.Context) (string, error) {
 func Example() {
 	server := exampleServer()
 	defer server.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 
 	arrived := make(chan godwit.Message, 1)
@@ -133,7 +133,7 @@ func ExampleDial() {
 func ExampleHandler() {
 	server := exampleServer()
 	defer server.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 
 	dialled := make(chan *godwit.Client, 1) // the first message may come before Dial returns
@@ -166,7 +166,7 @@ func ExampleHandler() {
 	dialled <- client
 
 	server.Say("alice", "bot", "ping")
-	server.Until(10*time.Second, func() bool { return len(server.Messages("d:alice:bot")) == 2 })
+	server.Until(2*time.Minute, func() bool { return len(server.Messages("d:alice:bot")) == 2 })
 	for _, m := range server.Messages("d:alice:bot") {
 		fmt.Printf("%d %s: %s\n", m.Seq, m.Sender, m.Body)
 	}
@@ -180,7 +180,7 @@ func ExampleHandler() {
 func ExampleClient_Send() {
 	server := exampleServer()
 	defer server.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	alice, err := godwit.Dial(ctx, godwit.Options{Addr: server.Addr(), Token: tokenOf("alice"), Device: "phone"})
 	if err != nil {
@@ -217,7 +217,7 @@ func ExampleClient_Send() {
 func ExampleSendError() {
 	server := exampleServer()
 	defer server.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	alice, err := godwit.Dial(ctx, godwit.Options{Addr: server.Addr(), Token: tokenOf("alice"), Device: "phone"})
 	if err != nil {
@@ -250,7 +250,7 @@ func ExampleSendError() {
 func ExampleOpenFileStore() {
 	server := exampleServer()
 	defer server.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "godwit")
 	if err != nil {
@@ -312,7 +312,7 @@ func ExampleOpenFileStore() {
 func ExampleClient_History() {
 	server := exampleServer()
 	defer server.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	for i := range 5 {
 		server.Say("bob", "alice", fmt.Sprint("message ", i+1))
@@ -356,7 +356,7 @@ func ExampleClient_History() {
 func ExampleClient_FetchConversations() {
 	server := exampleServer()
 	defer server.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	server.Say("bob", "alice", "Lunch?")
 	server.Say("carol", "alice", "The report is ready.")
@@ -391,7 +391,7 @@ func ExampleClient_FetchConversations() {
 func ExampleClient_Online() {
 	server := exampleServer()
 	defer server.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	var clients []*godwit.Client
 	for _, user := range []string{"alice", "bob"} {
