@@ -215,7 +215,11 @@ func CheckAccount(req *pb.SetAccount) error {
 	if _, known := pb.Audience_name[int32(req.GetPresence())]; !known {
 		return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "unknown audience %d", int32(req.GetPresence()))
 	}
-	return nil
+	switch req.GetMessages() {
+	case pb.Audience_AUDIENCE_UNSPECIFIED, pb.Audience_AUDIENCE_CONTACTS, pb.Audience_AUDIENCE_EVERYBODY:
+		return nil
+	}
+	return protocol.Errorf(pb.Code_CODE_BAD_ARGUMENT, "messages can be for contacts or for everybody, not %d", int32(req.GetMessages()))
 }
 
 // checkOwn reports what can be told of a conversation's id without the store:

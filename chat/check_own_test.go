@@ -102,6 +102,17 @@ func TestCheckAccount(t *testing.T) {
 			t.Errorf("audience %d: got %v, want %s", audience, err, want.Name())
 		}
 	}
+	for audience, want := range map[pb.Audience]protocol.Code{
+		pb.Audience_AUDIENCE_UNSPECIFIED: 0,
+		pb.Audience_AUDIENCE_NOBODY:      pb.Code_CODE_BAD_ARGUMENT,
+		pb.Audience_AUDIENCE_CONTACTS:    0,
+		pb.Audience_AUDIENCE_EVERYBODY:   0,
+		4:                                pb.Code_CODE_BAD_ARGUMENT,
+	} {
+		if err := CheckAccount(&pb.SetAccount{Messages: &audience}); protocol.CodeOf(err) != want {
+			t.Errorf("messages for %d: got %v, want %s", audience, err, want.Name())
+		}
+	}
 	if err := CheckAccount(&pb.SetAccount{}); err != nil {
 		t.Error(err)
 	}

@@ -71,6 +71,11 @@ type Command struct {
 	Full []string
 	// Rules are the limits and policies that hold. The Log sets them.
 	Rules *Rules
+	// Takes, of an OpSend to a direct conversation, is what the other user has
+	// chosen by Account.messages. Their account is in another partition, and to
+	// copy it into all of their direct conversations would not do for those who
+	// have none with them yet, so the Log looks when it takes the command on.
+	Takes pb.Audience
 
 	// OpNotify: the notice, with ClientID as its client message id. OpForget:
 	// the index of the command that wanted it, and which of its notices it was.

@@ -28,26 +28,26 @@ var (
 	errTooManyContacts = protocol.Errorf(pb.Code_CODE_TOO_MANY_CONTACTS, "one of you has as many contacts, requests and blocked users as a user may have")
 )
 
-// refuseDirect is why user may not write to peer in their direct conversation;
-// nil if they may.
-func refuseDirect(tx *msgstore.Tx, rules *Rules, conversation, user, peer string) (*protocol.Error, error) {
-	head, _, err := tx.Head(conversation)
+// refuseDirect is why cmd's user may not write to peer in their direct
+// conversation; nil if they may.
+func refuseDirect(tx *msgstore.Tx, cmd *Command, peer string) (*protocol.Error, error) {
+	head, _, err := tx.Head(cmd.Conversation)
 	if err != nil {
 		return nil, err
 	}
 	if head.Blocked { // else the row need not be read, which costs as much as all the rest
-		theirs, _, err := tx.Member(peer, conversation)
+		theirs, _, err := tx.Member(peer, cmd.Conversation)
 		if err != nil {
 			return nil, err
 		}
 		if theirs.Membership.GetBlocked() {
-			return refuseBlocked(rules), nil
+			return refuseBlocked(cmd.Rules), nil
 		}
 	}
-	if !rules.ContactsOnly {
+	if !cmd.Rules.NeedsContact(cmd.Takes) {
 		return nil, nil
 	}
-	mine, _, err := tx.Member(user, conversation)
+	mine, _, err := tx.Member(cmd.User, cmd.Conversation)
 	if err != nil || mine.Membership.GetContact() == pb.ContactState_CONTACT_STATE_CONTACT {
 		return nil, err
 	}

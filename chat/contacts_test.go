@@ -118,8 +118,10 @@ func TestContactsModel(t *testing.T) {
 			peer := peers[user]
 			if rapid.IntRange(0, 3).Draw(t, "send") == 0 {
 				rules := rulesOf(rapid.SampledFrom([]string{"", "contacts-only"}).Draw(t, "rules"))
-				r := apply(Command{Op: OpSend, User: user, ClientID: fmt.Sprint(index), Kind: pb.Kind_KIND_TEXT, Rules: rules})
-				if may := !model.blocked[peer] && (model.contacts || !rules.ContactsOnly); may != (r.Err == nil) {
+				takes := pb.Audience(rapid.SampledFrom([]int32{0, 2, 3}).Draw(t, "the peer takes messages from"))
+				r := apply(Command{Op: OpSend, User: user, ClientID: fmt.Sprint(index), Kind: pb.Kind_KIND_TEXT, Rules: rules, Takes: takes})
+				strangers := takes == pb.Audience_AUDIENCE_EVERYBODY || takes == 0 && !rules.ContactsOnly
+				if may := !model.blocked[peer] && (model.contacts || strangers); may != (r.Err == nil) {
 					t.Fatalf("%s may write: %v, and got %v", user, may, r.Err)
 				}
 				continue
@@ -148,4 +150,95 @@ func TestContactsModel(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestTakes: the log holds a SEND to what the other user has chosen, from the
+// commit of the choice on and over a restart, whatever the rules say.
+func TestTakes(t *testing.T) {
+	const (
+		policy    = pb.Audience_AUDIENCE_UNSPECIFIED
+		contacts  = pb.Audience_AUDIENCE_CONTACTS
+		everybody = pb.Audience_AUDIENCE_EVERYBODY
+	)
+	opts := storeOptions(vfs.NewMem())
+	store, err := msgstore.Open(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, sink := testConfig(t), newCollector()
+	cfg.Rules = *rulesOf("")
+	e := startLog(t, cfg, store, sink)
+	done := 0
+	do := func(p *Proposal) Result {
+		t.Helper()
+		if err := e.Submit(p); err != nil {
+			t.Fatal(err)
+		}
+		done++
+		return sink.wait(t, done)[done-1].Result
+	}
+	restart := func(rules string) {
+		t.Helper()
+		closeLog(t, e)
+		if err := store.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if store, err = msgstore.Open(opts); err != nil {
+			t.Fatal(err)
+		}
+		cfg.Rules = *rulesOf(rules)
+		e = startLog(t, cfg, store, sink)
+	}
+	choose := func(takes pb.Audience) {
+		t.Helper()
+		r := do(&Proposal{Command: Command{
+			Op: OpAccount, Conversation: "s:bob", User: "bob", Account: &pb.SetAccount{Messages: &takes},
+		}})
+		if r.Err != nil || r.Account.GetMessages() != takes {
+			t.Fatalf("bob chose %v and got %+v", takes, r)
+		}
+	}
+	n := 0
+	expect := func(what string, code protocol.Code) {
+		t.Helper()
+		n++
+		if r := do(send("ann", "d:ann:bob", fmt.Sprint(n), "hi")); codeOf(r) != code {
+			t.Errorf("%s: %v, want %s", what, r.Err, code.Name())
+		}
+	}
+	const refused = pb.Code_CODE_NOT_ALLOWED
+	expect("nothing chosen", 0)
+	choose(contacts)
+	expect("contacts", refused)
+	if r := do(send("bob", "d:ann:bob", "b", "hi")); r.Err != nil {
+		t.Errorf("the choice binds who made it: %v", r.Err)
+	}
+	if r := do(send("ann", "d:ann:bob", "1", "hi")); r.Err != nil || !r.Duplicate {
+		t.Errorf("what was stored before is %+v", r)
+	}
+	restart("")
+	expect("contacts, after a restart", refused)
+	choose(policy)
+	expect("nothing any more", 0)
+	restart("contacts-only")
+	expect("the policy", refused)
+	choose(everybody)
+	expect("everybody", 0)
+	choose(contacts)
+	for _, c := range []struct {
+		user, peer string
+		action     pb.ContactAction
+	}{{"ann", "bob", pb.ContactAction_CONTACT_ACTION_REQUEST}, {"bob", "ann", pb.ContactAction_CONTACT_ACTION_ACCEPT}} {
+		r := do(&Proposal{Command: Command{
+			Op: OpContact, Conversation: "d:ann:bob", User: c.user, Contact: &pb.ContactRequest{User: c.peer, Action: c.action},
+		}})
+		if r.Err != nil {
+			t.Errorf("%v: %v", c, r.Err)
+		}
+	}
+	expect("a contact", 0)
+	closeLog(t, e)
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -68,6 +68,7 @@ func drawCommand(t *rapid.T) Command {
 		c.DeliveredSeq = rapid.Uint64Range(0, 12).Draw(t, "delivered")
 	default:
 		c.Op, c.Kind = OpSend, pb.Kind_KIND_TEXT
+		c.Takes = pb.Audience(rapid.SampledFrom([]int32{0, 0, 2, 3}).Draw(t, "the peer takes messages from"))
 		c.ClientID = rapid.StringMatching("[a-f]").Draw(t, "client id") // resends are common
 		c.Body = []byte(c.ClientID)
 		if rapid.IntRange(0, 9).Draw(t, "reuse") == 0 {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/godwit-im/godwit/protocol"
+	"github.com/godwit-im/godwit/protocol/pb"
 )
 
 // Rules are the limits and policies that Apply holds commands to. A command
@@ -35,12 +36,25 @@ type Rules struct {
 	// MaxTTL bounds the time to live that a sender may ask for; 0 = no bound.
 	MaxTTL time.Duration
 
-	// ContactsOnly: only contacts may write to one another directly.
+	// ContactsOnly: only contacts may write directly to those who have chosen
+	// nothing by their account.
 	ContactsOnly bool
 	// TellBlocked: a blocked sender learns it, by BLOCKED instead of NOT_ALLOWED.
 	TellBlocked bool
 	// AskFirst: nobody becomes a member without agreeing; groups can only invite.
 	AskFirst bool
+}
+
+// NeedsContact reports whether only contacts may write directly to a user who has
+// chosen takes, Account.messages.
+func (r *Rules) NeedsContact(takes pb.Audience) bool {
+	switch takes {
+	case pb.Audience_AUDIENCE_CONTACTS:
+		return true
+	case pb.Audience_AUDIENCE_EVERYBODY:
+		return false
+	}
+	return r.ContactsOnly
 }
 
 // DefaultRules returns the defaults.

@@ -25,7 +25,7 @@ func senderOf(tx *msgstore.Tx, cmd *Command) (sender, *protocol.Error, error) {
 		if !member {
 			return sender{}, errNotAMember, nil
 		}
-		refusal, err := refuseDirect(tx, cmd.Rules, cmd.Conversation, cmd.User, peer)
+		refusal, err := refuseDirect(tx, cmd, peer)
 		from := sender{users: []string{cmd.User, peer}}
 		if err == nil && refusal == nil && isEvent(cmd.Kind) {
 			from.row, _, err = tx.Member(cmd.User, cmd.Conversation)

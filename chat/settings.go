@@ -88,6 +88,9 @@ func applyAccount(tx *msgstore.Tx, index uint64, cmd *Command, effects []Effect)
 	if req := cmd.Account; req.Presence != nil {
 		account.Presence = *req.Presence
 	}
+	if req := cmd.Account; req.Messages != nil {
+		account.Messages = *req.Messages
+	}
 	if m.Account = account; proto.Size(account) == 0 {
 		m.Account = nil
 	}

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/godwit-im/godwit/msgstore"
+	"github.com/godwit-im/godwit/protocol"
 )
 
 // writer applies and commits the commands of its partitions. Everything in it
@@ -130,6 +131,9 @@ func (w *writer) apply(tx *msgstore.Tx, s *source, nowMs int64) error {
 		s.index++
 		p.Command.TimeMs = nowMs
 		p.Command.Rules = &w.log.cfg.Rules
+		if err := w.lookAtPeer(&p.Command); err != nil {
+			return fmt.Errorf("partition %d: %w", s.queue.partition, err)
+		}
 		if p.Command.Op.appends() {
 			p.Command.MessageID = w.log.store.NextID()
 		}
@@ -160,6 +164,18 @@ func (w *writer) apply(tx *msgstore.Tx, s *source, nowMs int64) error {
 	}
 	tx.SetApplied(s.queue.partition, s.index)
 	return nil
+}
+
+// lookAtPeer finds out whom the user takes messages from whom a SEND is for. What
+// they have chosen in a batch that is not committed yet does not count.
+func (w *writer) lookAtPeer(cmd *Command) (err error) {
+	if cmd.Op != OpSend {
+		return nil
+	}
+	if peer, direct := protocol.Peer(cmd.Conversation, cmd.User); direct {
+		cmd.Takes, err = w.log.store.Takes(peer)
+	}
+	return err
 }
 
 // settle commits tx and tells everybody, and leaves the writer's slices empty.

@@ -116,6 +116,9 @@ func (tx *Tx) publish() {
 		}
 	}
 	for _, r := range tx.changed {
+		if chose(r.id.conversation, r.now) {
+			s.choosers.add(r.id.user)
+		}
 		p := s.PartitionOf(r.id.conversation)
 		s.parts[p].changes.markMember(r.id.user, r.id.conversation, tx.parts[p].index)
 	}

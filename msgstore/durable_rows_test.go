@@ -130,6 +130,8 @@ func everything(t *testing.T, s *Store) map[string]string {
 		return nil
 	})
 	put("Contacts", contacts, err)
+	takes, err := s.Takes("ann")
+	put("Takes", takes, err)
 	return got
 }
 
@@ -158,7 +160,7 @@ func fillGroup(t *testing.T, w *writer) {
 	))
 	_, err := tx.PutDeleted(next(), "bob", testGroup, []uint64{1})
 	check(t, err)
-	check(t, tx.PutGroup(w.next(testBroadcast), broadcast(300)))
+	check(t, errors.Join(tx.PutGroup(w.next(testBroadcast), broadcast(300)), w.takes("ann", pb.Audience_AUDIENCE_CONTACTS)))
 	id := protocol.DirectID("ann", "bob")
 	check(t, tx.Create(w.next(id), id, "ann", "bob"))
 	check(t, tx.PutMember(w.next(id), "ann", id, Member{Membership: &pb.Membership{Remark: "old"}}))
@@ -204,7 +206,7 @@ func changeGroup(t *testing.T, w *writer) {
 	))
 	_, err = tx.PutDeleted(next(), "bob", testGroup, []uint64{2})
 	check(t, err)
-	check(t, tx.PutFollowers(w.next(testBroadcast), broadcast(301)))
+	check(t, errors.Join(tx.PutFollowers(w.next(testBroadcast), broadcast(301)), w.takes("ann", pb.Audience_AUDIENCE_EVERYBODY)))
 	id := protocol.DirectID("ann", "bob")
 	check(t, tx.PutMember(w.next(id), "ann", id, Member{Membership: &pb.Membership{Remark: "new"}}))
 }

@@ -40,6 +40,7 @@ const (
 	tableSeen        = 'p' // user
 	tableReaction    = 'r' // conversation 0x00 seq (u64) key 0x00 user
 	tableGone        = 't' // conversation 0x00 seq (u64)
+	tableChoice      = 'w' // user
 	tableDeleted     = 'x' // user 0x00 conversation 0x00 seq (u64)
 )
 
@@ -170,6 +171,10 @@ func appendSeenKey(dst []byte, p int, user string) []byte {
 // appendContactPrefix is what the keys of all contacts of a user begin with.
 func appendContactPrefix(dst []byte, p int, user string) []byte {
 	return appendPart(appendTable(dst, p, tableContact), user)
+}
+
+func appendChoiceKey(dst []byte, p int, user string) []byte {
+	return append(appendTable(dst, p, tableChoice), user...)
 }
 
 // lastUint64 is the number that a key ends with.

@@ -19,7 +19,7 @@ const formatVersion = 4
 // readableFormat is the oldest version that can be read. Version 2 has no rows but
 // the first kinds, and nothing in memberships and conversation rows that is
 // absent when it is zero. Version 3 has the followers of a broadcast in the
-// group's data alone, and no rows of contacts, which Open makes.
+// group's data alone, no rows of contacts, which Open makes, and no choices.
 const readableFormat = 2
 
 // newEpochFile is a file in the store's directory that makes the next Open
@@ -88,7 +88,7 @@ func (s *Store) load() error {
 		return err
 	}
 	s.idHash = s.hashKey.hash
-	if err := s.renewEpoch(); err != nil {
+	if err := errors.Join(s.renewEpoch(), s.loadChoosers()); err != nil {
 		return err
 	}
 	newest := uint64(0)

@@ -58,8 +58,8 @@ func TestFormat(t *testing.T) {
 		seen[key[2]] = true
 		return true, nil
 	}))
-	if len(seen) != 17 {
-		t.Errorf("%d tables are in it; there are 17", len(seen))
+	if len(seen) != 18 {
+		t.Errorf("%d tables are in it; there are 18", len(seen))
 	}
 	want, err := os.ReadFile("testdata/format.txt")
 	check(t, err)

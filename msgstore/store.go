@@ -49,6 +49,7 @@ type Store struct {
 	txs     sync.Pool // of *Tx
 
 	inflight inflight
+	choosers choosers
 	flushes  flushes
 	events   events
 	counters struct{ commits, bytes, records, syncs atomic.Uint64 }

@@ -372,6 +372,8 @@ func (tx *Tx) PutMember(index uint64, user, conversation string, m Member) error
 		return tx.moveMember(index, user, conversation, wasClass, isClass)
 	case protocol.KindOf(conversation) == protocol.Direct:
 		return tx.putContact(index, user, conversation, was.Membership, m.Membership)
+	case protocol.KindOf(conversation) == protocol.System:
+		return tx.putChoice(index, user, conversation, chose(conversation, was), chose(conversation, m))
 	}
 	return nil
 }

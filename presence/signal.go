@@ -118,8 +118,13 @@ func (p *Presence) welcome(conversation, id, peer string) error {
 	if err != nil {
 		return err
 	}
+	takes, err := p.store.Takes(peer)
+	if err != nil {
+		return err
+	}
 	contacts := mine.Membership.GetContact() == pb.ContactState_CONTACT_STATE_CONTACT
-	if !contacts && !p.cfg.Rules.ContactsOnly {
+	contactsOnly := p.cfg.Rules.NeedsContact(takes)
+	if !contacts && !contactsOnly {
 		if head, _, err := p.store.Head(conversation); err != nil || head.Seq == 0 {
 			return cmp.Or(err, error(errNotAMember))
 		}
@@ -130,7 +135,7 @@ func (p *Presence) welcome(conversation, id, peer string) error {
 		return err
 	case theirs.Membership.GetBlocked():
 		return p.blocked()
-	case !contacts && p.cfg.Rules.ContactsOnly:
+	case !contacts && contactsOnly:
 		return errUnwelcome
 	}
 	return nil

@@ -198,9 +198,21 @@ func TestSignalsAreRefused(t *testing.T) {
 	wantCode(t, err, pb.Code_CODE_BLOCKED)
 	_, err = ann.signal(&pb.Signal{Conversation: "d:ann:blocker", Type: "t"})
 	wantCode(t, err, pb.Code_CODE_BLOCKED)
-	pl.cfg.Rules.ContactsOnly = true
-	_, err = ann.signal(&pb.Signal{Conversation: "d:ann:bob", Type: "t"})
-	wantCode(t, err, pb.Code_CODE_NOT_ALLOWED)
+	for i, try := range []struct {
+		only bool
+		bob  pb.Audience
+		want pb.Code
+	}{
+		{false, pb.Audience_AUDIENCE_CONTACTS, pb.Code_CODE_NOT_ALLOWED},
+		{true, pb.Audience_AUDIENCE_EVERYBODY, pb.Code_CODE_UNSPECIFIED},
+		{true, pb.Audience_AUDIENCE_UNSPECIFIED, pb.Code_CODE_NOT_ALLOWED},
+	} {
+		pl.cfg.Rules.ContactsOnly = try.only
+		pl.do(chat.Command{Op: chat.OpAccount, Conversation: "s:bob", User: "bob", Account: &pb.SetAccount{Messages: &try.bob}})
+		if _, err := ann.signal(&pb.Signal{Conversation: "d:ann:bob", Type: "t"}); protocol.CodeOf(err) != try.want {
+			t.Errorf("%d: %v, want %s", i, err, try.want.Name())
+		}
+	}
 	pl.befriend("ann", "bob")
 	_, err = ann.signal(&pb.Signal{Conversation: "d:ann:bob", Type: "t"})
 	wantCode(t, err, pb.Code_CODE_UNSPECIFIED)

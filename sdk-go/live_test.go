@@ -247,3 +247,30 @@ func TestOldFile(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestMessagesFromContacts: whoever takes messages from contacts alone gets none
+// from others, and keeps what else they have chosen.
+func TestMessagesFromContacts(t *testing.T) {
+	s := startServer(t, fakeserver.Config{})
+	alice, bob := newApp(t, s, "alice").dial(), newApp(t, s, "bob").dial()
+	nobody, contacts := godwit.AudienceNobody, godwit.AudienceContacts
+	done(t, alice.SetAccount(godwit.AccountChange{Presence: &nobody}))
+	want := godwit.Account{Presence: nobody, Messages: contacts}
+	if got := done(t, alice.SetAccount(godwit.AccountChange{Messages: &contacts})); got != want || alice.Account() != want {
+		t.Errorf("chose %+v, and has %+v; want %+v", got, alice.Account(), want)
+	}
+	say := func(want pb.Code) {
+		t.Helper()
+		m, err := bob.SendText(within(t), "alice", "hi")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.Sent(within(t)); godwit.CodeOf(err) != want {
+			t.Errorf("got %v, want %v", err, want)
+		}
+	}
+	say(pb.Code_CODE_NOT_ALLOWED)
+	done(t, bob.RequestContact("alice", ""))
+	done(t, alice.AcceptContact("bob"))
+	say(0)
+}

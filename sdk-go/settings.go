@@ -106,11 +106,15 @@ const (
 // Account is what the user has chosen for themselves.
 type Account struct {
 	Presence Audience // who may see whether the user is online, and when they were
+	// Messages is who may write to the user directly: contacts or everybody. Zero:
+	// as the server's policy says.
+	Messages Audience
 }
 
 // AccountChange changes an Account; what is nil stays as it is.
 type AccountChange struct {
 	Presence *Audience
+	Messages *Audience
 }
 
 // Account returns the user's own choices. It asks nobody.
@@ -129,9 +133,11 @@ func (c *Client) SetAccount(change AccountChange) *Call[Account] {
 	learn := func(a *account, answer proto.Message) {
 		a.own(a.box(protocol.SystemID(a.user)), func(row *pb.Membership) { row.Account = answer.(*pb.Accounted).Account })
 	}
-	return start(c, protocol.TypeAccount, &pb.SetAccount{Presence: change.Presence}, learn, func(m proto.Message) Account {
+	return start(c, protocol.TypeAccount, &pb.SetAccount{Presence: change.Presence, Messages: change.Messages}, learn, func(m proto.Message) Account {
 		return accountFromWire(m.(*pb.Accounted).Account)
 	})
 }
 
-func accountFromWire(a *pb.Account) Account { return Account{Presence: a.GetPresence()} }
+func accountFromWire(a *pb.Account) Account {
+	return Account{Presence: a.GetPresence(), Messages: a.GetMessages()}
+}

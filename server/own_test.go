@@ -91,6 +91,14 @@ func TestAccount(t *testing.T) {
 	if m.Account.GetPresence() != pb.Audience_AUDIENCE_NOBODY {
 		t.Errorf("a change of nothing set %v", &m)
 	}
+	bob := n.login("bob", "phone")
+	bob.send(aliceBob, "m1", "hi")
+	alice.call(protocol.TypeAccount, &pb.SetAccount{Messages: pb.Audience_AUDIENCE_CONTACTS.Enum()}, protocol.TypeAccounted, &m)
+	if m.Account.GetPresence() != pb.Audience_AUDIENCE_NOBODY || m.Account.GetMessages() != pb.Audience_AUDIENCE_CONTACTS {
+		t.Errorf("set %v", &m)
+	}
+	bob.refused(protocol.TypeSend, textTo(aliceBob, "m2", "hi"), pb.Code_CODE_NOT_ALLOWED)
+	alice.refused(protocol.TypeAccount, &pb.SetAccount{Messages: pb.Audience_AUDIENCE_NOBODY.Enum()}, pb.Code_CODE_BAD_ARGUMENT)
 }
 
 // What one does to a conversation for oneself, the other one can't see: no SYNC of

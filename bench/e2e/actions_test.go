@@ -458,10 +458,19 @@ func (r *run) markSystem(t *rapid.T) {
 
 func (r *run) account(t *rapid.T) {
 	d := r.some(t)
-	p := rapid.SampledFrom([]godwit.Audience{godwit.AudienceNobody, godwit.AudienceContacts, godwit.AudienceEverybody}).Draw(t, "presence")
-	r.say(d, "presence for %v", p)
-	r.w.presence[d.user] = p
-	_, err := d.client.SetAccount(godwit.AccountChange{Presence: &p}).Wait(r.ctx)
+	account := r.w.accounts[d.user]
+	var change godwit.AccountChange
+	if rapid.Bool().Draw(t, "presence") {
+		p := rapid.SampledFrom([]godwit.Audience{godwit.AudienceNobody, godwit.AudienceContacts, godwit.AudienceEverybody}).Draw(t, "for")
+		r.say(d, "presence for %v", p)
+		account.Presence, change.Presence = p, &p
+	} else { // contacts alone not so often: little is written then
+		m := rapid.SampledFrom([]godwit.Audience{0, 0, godwit.AudienceContacts, godwit.AudienceEverybody}).Draw(t, "for")
+		r.say(d, "messages from %v", m)
+		account.Messages, change.Messages = m, &m
+	}
+	r.w.accounts[d.user] = account
+	_, err := d.client.SetAccount(change).Wait(r.ctx)
 	r.answered(t, err, ok)
 }
 

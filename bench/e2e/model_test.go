@@ -21,7 +21,7 @@ type world struct {
 	users         []string
 	conversations map[string]*conversation // direct ones and groups
 	feeds         map[string]*feed         // by user: the system conversations
-	presence      map[string]godwit.Audience
+	accounts      map[string]godwit.Account
 	now           int64
 }
 
@@ -77,7 +77,7 @@ const ok = pb.Code_CODE_UNSPECIFIED
 func newWorld(users []string) *world {
 	w := &world{
 		users: users, conversations: make(map[string]*conversation),
-		feeds: make(map[string]*feed), presence: make(map[string]godwit.Audience),
+		feeds: make(map[string]*feed), accounts: make(map[string]godwit.Account),
 	}
 	for i, user := range users {
 		w.feeds[user] = &feed{}
@@ -317,10 +317,11 @@ func (c *conversation) mayWrite(r *row) pb.Code {
 func (w *world) send(user string, c *conversation, d godwit.Draft) (uint64, pb.Code) {
 	r := &row{}
 	if c.group == nil {
+		strange := c.stance(user).State != godwit.ContactMutual
 		switch peer := c.rows[c.peer(user)]; {
 		case d.MentionAll:
 			return 0, pb.Code_CODE_BAD_ARGUMENT
-		case peer != nil && peer.contact.Blocked:
+		case peer != nil && peer.contact.Blocked, strange && w.accounts[c.peer(user)].Messages == godwit.AudienceContacts:
 			return 0, pb.Code_CODE_NOT_ALLOWED
 		}
 	} else {

@@ -171,8 +171,8 @@ func (w *world) differs(d *device, live bool) string {
 			return fmt.Sprintf("%s: %s", d, diff)
 		}
 	}
-	if got, want := d.client.Account().Presence, w.presence[d.user]; got != want {
-		return fmt.Sprintf("%s: presence %v, want %v", d, got, want)
+	if got, want := d.client.Account(), w.accounts[d.user]; got != want {
+		return fmt.Sprintf("%s: account %v, want %v", d, got, want)
 	}
 	return ""
 }

@@ -5167,7 +5167,10 @@ func (x *ContactList) GetMore() bool {
 type Account struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Who may see whether I am online and when I was.
-	Presence      Audience `protobuf:"varint,1,opt,name=presence,proto3,enum=godwit.v1.Audience" json:"presence,omitempty"`
+	Presence Audience `protobuf:"varint,1,opt,name=presence,proto3,enum=godwit.v1.Audience" json:"presence,omitempty"`
+	// Who may write to me directly: CONTACTS or EVERYBODY, whatever the server's
+	// policy is, or UNSPECIFIED: as the server's policy says.
+	Messages      Audience `protobuf:"varint,2,opt,name=messages,proto3,enum=godwit.v1.Audience" json:"messages,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5209,10 +5212,18 @@ func (x *Account) GetPresence() Audience {
 	return Audience_AUDIENCE_UNSPECIFIED
 }
 
+func (x *Account) GetMessages() Audience {
+	if x != nil {
+		return x.Messages
+	}
+	return Audience_AUDIENCE_UNSPECIFIED
+}
+
 // ACCOUNT: change them. Fields that are absent stay. Answered by ACCOUNTED.
 type SetAccount struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Presence      *Audience              `protobuf:"varint,1,opt,name=presence,proto3,enum=godwit.v1.Audience,oneof" json:"presence,omitempty"`
+	Messages      *Audience              `protobuf:"varint,2,opt,name=messages,proto3,enum=godwit.v1.Audience,oneof" json:"messages,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5250,6 +5261,13 @@ func (*SetAccount) Descriptor() ([]byte, []int) {
 func (x *SetAccount) GetPresence() Audience {
 	if x != nil && x.Presence != nil {
 		return *x.Presence
+	}
+	return Audience_AUDIENCE_UNSPECIFIED
+}
+
+func (x *SetAccount) GetMessages() Audience {
+	if x != nil && x.Messages != nil {
+		return *x.Messages
 	}
 	return Audience_AUDIENCE_UNSPECIFIED
 }
@@ -6748,13 +6766,16 @@ const file_im_proto_rawDesc = "" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\"Q\n" +
 	"\vContactList\x12.\n" +
 	"\bcontacts\x18\x01 \x03(\v2\x12.godwit.v1.ContactR\bcontacts\x12\x12\n" +
-	"\x04more\x18\x02 \x01(\bR\x04more\":\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"k\n" +
 	"\aAccount\x12/\n" +
-	"\bpresence\x18\x01 \x01(\x0e2\x13.godwit.v1.AudienceR\bpresence\"O\n" +
+	"\bpresence\x18\x01 \x01(\x0e2\x13.godwit.v1.AudienceR\bpresence\x12/\n" +
+	"\bmessages\x18\x02 \x01(\x0e2\x13.godwit.v1.AudienceR\bmessages\"\x92\x01\n" +
 	"\n" +
 	"SetAccount\x124\n" +
-	"\bpresence\x18\x01 \x01(\x0e2\x13.godwit.v1.AudienceH\x00R\bpresence\x88\x01\x01B\v\n" +
-	"\t_presence\"9\n" +
+	"\bpresence\x18\x01 \x01(\x0e2\x13.godwit.v1.AudienceH\x00R\bpresence\x88\x01\x01\x124\n" +
+	"\bmessages\x18\x02 \x01(\x0e2\x13.godwit.v1.AudienceH\x01R\bmessages\x88\x01\x01B\v\n" +
+	"\t_presenceB\v\n" +
+	"\t_messages\"9\n" +
 	"\tAccounted\x12,\n" +
 	"\aaccount\x18\x01 \x01(\v2\x12.godwit.v1.AccountR\aaccount\"j\n" +
 	"\x04Mark\x12\"\n" +
@@ -7128,16 +7149,18 @@ var file_im_proto_depIdxs = []int32{
 	10, // 53: godwit.v1.Contact.state:type_name -> godwit.v1.ContactState
 	59, // 54: godwit.v1.ContactList.contacts:type_name -> godwit.v1.Contact
 	12, // 55: godwit.v1.Account.presence:type_name -> godwit.v1.Audience
-	12, // 56: godwit.v1.SetAccount.presence:type_name -> godwit.v1.Audience
-	62, // 57: godwit.v1.Accounted.account:type_name -> godwit.v1.Account
-	69, // 58: godwit.v1.Heads.heads:type_name -> godwit.v1.Head
-	74, // 59: godwit.v1.Subscribed.presences:type_name -> godwit.v1.Presence
-	80, // 60: godwit.v1.DeviceList.devices:type_name -> godwit.v1.Device
-	61, // [61:61] is the sub-list for method output_type
-	61, // [61:61] is the sub-list for method input_type
-	61, // [61:61] is the sub-list for extension type_name
-	61, // [61:61] is the sub-list for extension extendee
-	0,  // [0:61] is the sub-list for field type_name
+	12, // 56: godwit.v1.Account.messages:type_name -> godwit.v1.Audience
+	12, // 57: godwit.v1.SetAccount.presence:type_name -> godwit.v1.Audience
+	12, // 58: godwit.v1.SetAccount.messages:type_name -> godwit.v1.Audience
+	62, // 59: godwit.v1.Accounted.account:type_name -> godwit.v1.Account
+	69, // 60: godwit.v1.Heads.heads:type_name -> godwit.v1.Head
+	74, // 61: godwit.v1.Subscribed.presences:type_name -> godwit.v1.Presence
+	80, // 62: godwit.v1.DeviceList.devices:type_name -> godwit.v1.Device
+	63, // [63:63] is the sub-list for method output_type
+	63, // [63:63] is the sub-list for method input_type
+	63, // [63:63] is the sub-list for extension type_name
+	63, // [63:63] is the sub-list for extension extendee
+	0,  // [0:63] is the sub-list for field type_name
 }
 
 func init() { file_im_proto_init() }

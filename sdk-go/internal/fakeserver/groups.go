@@ -15,18 +15,28 @@ func (c *conversation) manages(user string) bool {
 }
 
 // mayWrite returns why user can't write, if they can read.
-func (c *conversation) mayWrite(user string) *protocol.Error {
+func (s *Server) mayWrite(c *conversation, user string) *protocol.Error {
 	switch {
 	case protocol.KindOf(c.id) == protocol.System:
 		return protocol.Errorf(pb.Code_CODE_NOT_ALLOWED, "a system conversation is the server's")
 	case protocol.KindOf(c.id) == protocol.Direct:
 		peer, _ := protocol.Peer(c.id, user)
-		if c.members[peer].row.GetBlocked() {
+		contacts := c.members[user].row.GetContact() == pb.ContactState_CONTACT_STATE_CONTACT
+		if c.members[peer].row.GetBlocked() || !contacts && s.takes(peer) == pb.Audience_AUDIENCE_CONTACTS {
 			return protocol.Errorf(pb.Code_CODE_NOT_ALLOWED, "not allowed to write here")
 		}
 		return nil
 	}
 	return c.mayAct(user)
+}
+
+// takes is whom a user takes messages from. Server.mu is held.
+func (s *Server) takes(user string) pb.Audience {
+	c := s.conversations[protocol.SystemID(user)]
+	if c == nil {
+		return pb.Audience_AUDIENCE_UNSPECIFIED
+	}
+	return c.members[user].row.GetAccount().GetMessages()
 }
 
 func (c *conversation) mayAct(user string) *protocol.Error {

@@ -244,7 +244,7 @@ func (s *Server) append(user string, m *pb.Send) (sent *pb.Sent, stored *pb.Mess
 		s.Duplicates.Add(1)
 		return &pb.Sent{Seq: first.Seq, Id: first.Id, TimeMs: first.TimeMs, Duplicate: true}, nil, nil
 	}
-	if err = c.mayWrite(user); err != nil {
+	if err = s.mayWrite(c, user); err != nil {
 		return nil, nil, err
 	}
 	stored = &pb.Message{

@@ -168,6 +168,9 @@ func (s *Server) accounted(user string, m *pb.SetAccount, origin *conn) *pb.Acco
 	if m.Presence != nil {
 		row.Account.Presence = *m.Presence
 	}
+	if m.Messages != nil {
+		row.Account.Messages = *m.Messages
+	}
 	s.touchMember(c, user, origin)
 	return &pb.Accounted{Account: proto.Clone(row.Account).(*pb.Account)}
 }
