@@ -25,7 +25,7 @@ func (b *box) record() StateRecord {
 	v := &b.view
 	data := []byte{recordVersion}
 	doubtful := uint64(0)
-	if v.infoWanted {
+	if v.infoWanted || v.unsure {
 		doubtful = 1
 	}
 	for _, n := range []uint64{v.applied, v.unreadAt, uint64(millis(v.countedAt)), doubtful, uint64(len(v.expiring))} {

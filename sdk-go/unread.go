@@ -231,15 +231,24 @@ func (a *account) readUpTo(b *box, old uint64) {
 	counted := v.recent.read(read)
 	switch {
 	case read >= max(v.applied, v.unreadAt):
-		b.unread = 0
-	case v.recent.after <= old && v.applied >= min(read, v.unreadAt): // all that was counted is there
+		b.unread, v.unsure = 0, false
+	case !v.unsure && v.recent.after <= old && v.applied >= min(read, v.unreadAt): // all that was counted is there
 		b.unread -= min(b.unread, counted)
-	case !b.owesMark(): // else the answer to MARK tells
-		a.wantInfo(b)
+	default:
+		a.unsure(b)
 	}
 	if v.mention != 0 && v.mention <= read {
 		v.mention = 0
 		a.nextMention(b, read)
+	}
+}
+
+// unsure notes that what is unread is not known here. The answer to MARK tells, or,
+// where none is owed, any more, that to INFO.
+func (a *account) unsure(b *box) {
+	b.view.unsure = true
+	if !b.owesMark() {
+		a.wantInfo(b)
 	}
 }
 
@@ -248,9 +257,7 @@ func (a *account) nextMention(b *box, seq uint64) {
 	v := &b.view
 	switch {
 	case v.calledAt > seq: // which may be a mention itself
-		if !b.owesMark() { // else the answer to MARK tells
-			a.wantInfo(b)
-		}
+		a.unsure(b)
 	case v.recent.after <= seq && v.applied >= v.unreadAt:
 		v.mention = v.recent.mention(seq)
 	case b.unread > 0:
@@ -277,6 +284,9 @@ func (a *account) learnUnread(b *box, c count) {
 	switch read := b.isRead(); {
 	case read > c.read && read < c.head:
 		// The count is older than the cursor, or a MARK is owed: its answer tells.
+		if v.unsure {
+			a.unsure(b)
+		}
 		return
 	case read > c.read, c.read > c.head:
 		b.unread, v.mention = v.recent.past(read), v.recent.mention(read)
@@ -286,7 +296,7 @@ func (a *account) learnUnread(b *box, c count) {
 			v.mention = v.recent.mention(c.head)
 		}
 	}
-	v.unreadAt, v.countedAt = c.head, c.at
+	v.unreadAt, v.countedAt, v.unsure = c.head, c.at, false
 	if m := v.recent.at(v.mention); m != nil && m.gone {
 		a.notMentioned(b, m.seq)
 	}

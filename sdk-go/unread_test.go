@@ -249,3 +249,28 @@ func TestMarkedUnreadAfterwards(t *testing.T) {
 		t.Error("the server is not asked")
 	}
 }
+
+// TestReadFurtherBeforeTheMark reads messages that an earlier process has counted,
+// and clears more before the MARK goes out, which is then not owed any more: the
+// server is to tell what is left all the same.
+func TestReadFurtherBeforeTheMark(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	a, s := newTestSession(&Snapshot{User: "alice"}, 1, now)
+	s.receiveSync(t, now)
+	b := a.box("d:alice:bob")
+	b.next = 2
+	b.view.skipTo(2)
+	a.learnUnread(b, count{head: 5, unread: 5})
+	for seq := uint64(2); seq <= 5; seq++ {
+		a.offer(b, fromWire(&pb.Message{Conversation: b.id, Seq: seq, Sender: "bob", Kind: KindText, Count: seq}), viaPush, now)
+	}
+	a.wantRead(b, 3, now)
+	if b.view.infoWanted {
+		t.Error("the server is asked, although MARK will tell")
+	}
+	c := &Client{account: *a, done: make(chan struct{}), closing: make(chan struct{})}
+	c.Clear(b.id, 4).call.learn(a, &pb.Deleted{ClearedSeq: 4})
+	if !b.view.infoWanted {
+		t.Errorf("unread %d, and the server is not asked", b.unread)
+	}
+}

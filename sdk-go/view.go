@@ -34,6 +34,7 @@ type view struct {
 	applied  uint64
 	recallAt uint64 // the seq of the newest RECALL that was seen
 	calledAt uint64 // and of the newest EDIT that mentions the user
+	unsure   bool   // what is unread is not known here
 	// infoWanted is set where the server must be asked, because what is known here
 	// may not be right.
 	infoWanted bool
