@@ -39,7 +39,7 @@ func TestApply(t *testing.T) {
 		"deleted, recalled":     {[]godwit.MessageChange{deleted, recall}, true, godwit.MessageRecalled, "", 7},
 		"recalled, deleted":     {[]godwit.MessageChange{recall, deleted}, false, godwit.MessageRecalled, "", 7},
 		"deleted, edited":       {[]godwit.MessageChange{deleted, edit}, true, godwit.MessageDeleted, "", 6},
-		"expired, recalled":     {[]godwit.MessageChange{expired, recall}, true, godwit.MessageExpired, "", 7},
+		"expired, recalled":     {[]godwit.MessageChange{expired, recall}, true, godwit.MessageRecalled, "", 7},
 		"cleared up to before":  {[]godwit.MessageChange{cleared}, false, godwit.MessageNormal, "text", 0},
 		"a reaction, taken off": {[]godwit.MessageChange{event(godwit.KindReaction, 5, "+1"), recall}, true, godwit.MessageRecalled, "", 7},
 	} {

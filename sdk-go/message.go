@@ -206,10 +206,14 @@ func (m *Message) Apply(c MessageChange) bool {
 	return true
 }
 
+// graves has the states of messages by what goes before what. What a message is
+// for all goes before what it is for the user who deleted it; and one that was
+// recalled was that before it could expire, whatever is heard of first.
+var graves = []MessageState{MessageNormal, MessageDeleted, MessageExpired, MessageRecalled}
+
 // bury makes m a tombstone, and reports whether it is another one than before.
-// What a message is for all goes before what it is for the user who deleted it.
 func (m *Message) bury(state MessageState) bool {
-	if m.State != MessageNormal && (m.State != MessageDeleted || state == MessageDeleted) {
+	if slices.Index(graves, state) <= slices.Index(graves, m.State) {
 		return false
 	}
 	m.State = state
