@@ -239,7 +239,9 @@ func (r *relay) readRows() {
 		err := r.log.store.FollowUps(p, func(source string, index uint64, n int, conversation string, wire []byte) error {
 			notice := &pb.Notice{}
 			if err := proto.Unmarshal(wire, notice); err != nil {
-				return fmt.Errorf("decode the notice of %q at index %d: %w", source, index, err)
+				// A defect. The row stays; those behind it must not wait for it.
+				r.log.cfg.Logger.Error("a follow-up can't be decoded", "conv", source, "index", index, "err", err)
+				return nil
 			}
 			if !r.know(errand{followUpID{p, index, n}, source, conversation, notice}) {
 				return errNoRoom

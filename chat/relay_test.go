@@ -176,6 +176,33 @@ func TestFollowUpsOfTheLastRun(t *testing.T) {
 	closeLog(t, e)
 }
 
+// TestFollowUpsBehindABadOne: one that can't be carried out, by whatever defect,
+// holds up no other.
+func TestFollowUpsBehindABadOne(t *testing.T) {
+	store := openStore(t, storeOptions(vfs.NewMem()))
+	request := contactRequest("ann", "bob").Command
+	p := store.PartitionOf(request.Conversation)
+	rules := DefaultRules()
+	request.Rules, request.MessageID = &rules, store.NextID()
+	tx := store.Begin()
+	if err := tx.PutFollowUp(1, request.Conversation, 0, "s:bob", []byte{0xff}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Apply(tx, 2, &request, nil); err != nil {
+		t.Fatal(err)
+	}
+	tx.SetApplied(p, 2)
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	e := startLog(t, testConfig(t), store, newCollector())
+	eventually(t, func() bool { return waitingIn(t, store) == 1 })
+	closeLog(t, e)
+	if got := noticesIn(t, store); !maps.Equal(got, map[noticeKey]int{{"ann", "bob"}: 1}) {
+		t.Errorf("the notices are %v", got)
+	}
+}
+
 // TestFollowUpsWaitForRoom has queues so short that they refuse most of what
 // comes.
 func TestFollowUpsWaitForRoom(t *testing.T) {
