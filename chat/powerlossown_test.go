@@ -20,7 +20,7 @@ import (
 // TestOwnSurvivesPowerLoss is the proof.
 func TestOwnSurvivesPowerLoss(t *testing.T) {
 	var total groupTally
-	for run := 0; run < max(1, crashPoints/crashesPerRun/8) || !(total.met() && total.expired > 0) && run < 50; run++ {
+	for run := 0; run < max(1, crashPoints/crashesPerRun/8) || (!total.met() || total.expired == 0) && run < 50; run++ {
 		violations, tally := modelPowerLoss(t, uint64(run), newPairModel, healthy)
 		total.add(tally)
 		if len(violations) > 0 {
