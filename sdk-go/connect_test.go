@@ -146,10 +146,13 @@ func TestFinalErrors(t *testing.T) {
 func TestSyncRefusedForGood(t *testing.T) {
 	s := startServer(t, fakeserver.Config{})
 	s.SetFaults(fakeserver.Faults{Refuse: 1, RefuseCode: pb.Code_CODE_BAD_ARGUMENT})
-	a := newApp(t, s, "alice").dial()
-	<-a.Done()
-	if godwit.CodeOf(a.Err()) != pb.Code_CODE_BAD_ARGUMENT {
-		t.Errorf("ended with %v", a.Err())
+	a, err := godwit.Dial(within(t), newApp(t, s, "alice").opts)
+	if err == nil { // connected, and not refused yet
+		<-a.Done()
+		err = a.Err()
+	}
+	if godwit.CodeOf(err) != pb.Code_CODE_BAD_ARGUMENT {
+		t.Errorf("ended with %v", err)
 	}
 }
 
