@@ -9,8 +9,8 @@ import (
 )
 
 // expiryInterval is from the end of one sweep for expired messages to the next.
-// It bounds for how long an expired message still counts as unread; readers see
-// the tombstone at once.
+// It bounds for how long an expired message stays on disk. To readers, and to what
+// is unread, it is a tombstone at once.
 const expiryInterval = time.Second
 
 // expiryBatch is how many expired messages a sweep takes from a partition at a

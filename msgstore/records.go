@@ -29,7 +29,7 @@ type Head struct {
 	// its shown_seq names another.
 	Shown uint64
 	// Mentioned is the highest seq that mentions anybody, Gone the highest one
-	// that has become a tombstone.
+	// that has become a tombstone or will at a time.
 	Mentioned, Gone uint64
 	// Blocked: a member of a direct conversation has blocked the other one.
 	Blocked bool
