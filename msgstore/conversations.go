@@ -70,7 +70,7 @@ func (row conversationRow) head(newest Head) Head {
 	if h.Seq == 0 {
 		h.Stamp = row.created
 	}
-	h.MinSeq, h.Mentioned, h.Gone, h.Blocked = row.minSeq, row.mentioned, row.gone, row.blocked
+	h.MinSeq, h.Mentioned, h.Gone, h.Blocked, h.Left = row.minSeq, row.mentioned, row.gone, row.blocked, row.left
 	return h
 }
 

@@ -106,6 +106,10 @@ func everything(t *testing.T, s *Store) map[string]string {
 		users, _, err := s.Reactors(testGroup, 2, key, "", 10)
 		put("Reactors: "+key, users, err)
 	}
+	was, err := s.Replaced(testGroup, 1, Content, 3)
+	put("Replaced", string(was), err)
+	was, err = s.Replaced(testGroup, 2, Reactions, 0)
+	put("Replaced and forgotten", string(was), err)
 	seqs, err := s.DeletedSince("bob", testGroup, 0)
 	put("DeletedSince", seqs, err)
 	p := s.PartitionOf(testGroup)
@@ -164,6 +168,10 @@ func fillGroup(t *testing.T, w *writer) {
 	id := protocol.DirectID("ann", "bob")
 	check(t, tx.Create(w.next(id), id, "ann", "bob"))
 	check(t, tx.PutMember(w.next(id), "ann", id, Member{Membership: &pb.Membership{Remark: "old"}}))
+	check(t, errors.Join(
+		tx.PutLeft(next(), testGroup),
+		tx.PutReplaced(next(), testGroup, 2, Reactions, 3, []byte("of before")),
+	))
 }
 
 // changeGroup changes all that everything shows.
@@ -209,6 +217,11 @@ func changeGroup(t *testing.T, w *writer) {
 	check(t, errors.Join(tx.PutFollowers(w.next(testBroadcast), broadcast(301)), w.takes("ann", pb.Audience_AUDIENCE_EVERYBODY)))
 	id := protocol.DirectID("ann", "bob")
 	check(t, tx.PutMember(w.next(id), "ann", id, Member{Membership: &pb.Membership{Remark: "new"}}))
+	check(t, errors.Join(
+		tx.PutReplaced(next(), testGroup, 1, Content, 4, []byte("as it was sent")),
+		tx.DropReplaced(next(), testGroup, 2),
+		tx.PutLeft(next(), testGroup),
+	))
 }
 
 // forgetAll empties the caches.

@@ -40,6 +40,7 @@ const (
 	tableSeen        = 'p' // user
 	tableReaction    = 'r' // conversation 0x00 seq (u64) key 0x00 user
 	tableGone        = 't' // conversation 0x00 seq (u64)
+	tableReplaced    = 'v' // conversation 0x00 seq (u64) part (u8) seq of the event (u64)
 	tableChoice      = 'w' // user
 	tableDeleted     = 'x' // user 0x00 conversation 0x00 seq (u64)
 )
@@ -142,7 +143,8 @@ func appendMentionKey(dst []byte, p int, conversation, user string, seq uint64) 
 	return binary.BigEndian.AppendUint64(appendPart(appendPart(appendTable(dst, p, tableMention), conversation), user), seq)
 }
 
-// appendSeqKey is a key of tableGone or, with more behind it, tableReaction.
+// appendSeqKey is a key of tableGone or, with more behind it, of tableReaction or
+// tableReplaced.
 func appendSeqKey(dst []byte, p int, table byte, conversation string, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(appendPart(appendTable(dst, p, table), conversation), seq)
 }

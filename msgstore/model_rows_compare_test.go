@@ -1,6 +1,7 @@
 package msgstore
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"math/rand/v2"
@@ -68,6 +69,7 @@ func (m *model) compareRowCounts(s *Store) error {
 	})
 	for _, table := range []byte{
 		tableContact, tableExpiry, tableFollowers, tableGroupMember, tableGroup, tableMention, tableFollowUp, tableSeen, tableReaction, tableGone, tableDeleted,
+		tableReplaced,
 	} {
 		if err != nil || got[table] != want[table] {
 			return fmt.Errorf("table %c has %d rows, %w; want %d", table, got[table], err, want[table])
@@ -90,6 +92,12 @@ func (m *model) compareBeside(s *Store, id string, c *modelConversation) error {
 		}
 		if got, err := s.DeletedSince(user, id, since); err != nil || !slices.Equal(got, m.deleted(user, id, since)) {
 			return fmt.Errorf("%s deleted %v since %d, %w; want %v", user, got, since, err, m.deleted(user, id, since))
+		}
+	}
+	for seq := uint64(1); seq <= head; seq++ {
+		part, after := []Part{Content, Reactions}[rand.IntN(2)], rand.Uint64N(head+2)
+		if got, err := s.Replaced(id, seq, part, after); err != nil || !bytes.Equal(got, m.replaced(id, seq, part, after)) {
+			return fmt.Errorf("%c of %d that was replaced past %d is %q, %w; want %q", part, seq, after, got, err, m.replaced(id, seq, part, after))
 		}
 	}
 	for k := range m.rows {

@@ -73,7 +73,7 @@ func (r *rowCommands) run() error {
 		r.m.conversations[id] = &modelConversation{created: index, min: 1, members: make(map[string]Member)}
 		return r.tx.Create(index, id)
 	}
-	switch op := r.rnd.IntN(14); {
+	switch op := r.rnd.IntN(15); {
 	case op < 4 || len(c.messages) < int(c.min):
 		return r.send(id, c)
 	case op < 9:
@@ -94,6 +94,9 @@ func (r *rowCommands) run() error {
 			}
 		}
 		return r.tx.PutSeen(index, id, user, ms)
+	case op == 13:
+		c.left = uint64(len(c.messages))
+		return r.tx.PutLeft(r.next(id), id)
 	default:
 		return r.delete(id, c)
 	}
@@ -196,6 +199,9 @@ func (r *rowCommands) change(id string, c *modelConversation, op int) error {
 	msg := proto.Clone(c.messages[seq-1].m).(*pb.Message)
 	index := r.next(id)
 	msg.ChangedSeq = uint64(len(c.messages))
+	if err := r.keep(index, id, c, seq); err != nil {
+		return err
+	}
 	if op < 7 {
 		return r.react(index, id, c, msg)
 	}
@@ -209,13 +215,14 @@ func (r *rowCommands) change(id string, c *modelConversation, op int) error {
 	}
 	r.drop(modelRow{table: tableExpiry, conversation: id, seq: seq, ms: msg.ExpiresMs})
 	maps.DeleteFunc(r.m.rows, func(k modelRow, _ rowFacts) bool {
-		return k.table == tableReaction && k.conversation == id && k.seq == seq
+		return (k.table == tableReaction || k.table == tableReplaced) && k.conversation == id && k.seq == seq
 	})
 	for _, err := range []error{
 		r.putGone(index, id, c, seq, gone),
 		r.tx.DropMentions(index, id, seq, msg.Mentions, msg.MentionAll),
 		r.tx.DropExpiry(index, id, seq, msg.ExpiresMs),
 		r.tx.DropReactions(index, id, seq),
+		r.tx.DropReplaced(index, id, seq),
 	} {
 		if err != nil {
 			return err
@@ -239,6 +246,19 @@ func (r *rowCommands) change(id string, c *modelConversation, op int) error {
 		return fmt.Errorf("in the Tx the first mention of %s in %s past %d is %d, %w; want %d", except, id, after, first, err, want)
 	}
 	return nil
+}
+
+// keep keeps a version of a message, as an event at the head would, unless it is
+// kept already, or nobody has left since the message was there.
+func (r *rowCommands) keep(index uint64, id string, c *modelConversation, seq uint64) error {
+	part := []Part{Content, Reactions}[r.rnd.IntN(2)]
+	k := modelRow{table: tableReplaced, conversation: id, key: string(part), seq: seq, n: len(c.messages)}
+	if _, kept := r.m.rows[k]; kept || c.left < seq {
+		return nil
+	}
+	was := fmt.Sprint("was ", r.rnd.IntN(1000))
+	r.put(index, k, was)
+	return r.tx.PutReplaced(index, id, seq, part, uint64(k.n), []byte(was))
 }
 
 func (r *rowCommands) react(index uint64, id string, c *modelConversation, msg *pb.Message) error {
@@ -407,11 +427,22 @@ func (m *model) firstMention(user, id string, after uint64, at Moment) (first ui
 	return first
 }
 
+func (m *model) replaced(id string, seq uint64, part Part, after uint64) (was []byte) {
+	first := 0
+	for k, v := range m.rows {
+		if k.table == tableReplaced && k.conversation == id && k.seq == seq && k.key == string(part) &&
+			uint64(k.n) > after && (first == 0 || k.n < first) {
+			first, was = k.n, []byte(v.text)
+		}
+	}
+	return was
+}
+
 // trimRows forgets what the messages below min had beside them.
 func (m *model) trimRows(id string, min uint64) {
 	maps.DeleteFunc(m.rows, func(k modelRow, _ rowFacts) bool {
 		switch k.table {
-		case tableMention, tableGone, tableReaction, tableExpiry:
+		case tableMention, tableGone, tableReaction, tableExpiry, tableReplaced:
 			return k.conversation == id && k.seq < min
 		}
 		return false

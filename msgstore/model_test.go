@@ -30,8 +30,8 @@ type modelConversation struct {
 	min      uint64
 	members  map[string]Member
 	// Of Head.
-	mentioned, gone uint64
-	blocked         bool
+	mentioned, gone, left uint64
+	blocked               bool
 }
 
 type modelMessage struct {
@@ -56,13 +56,13 @@ func (m *model) clone() *model {
 }
 
 func (c *modelConversation) head() Head {
-	h := Head{MinSeq: c.min, Stamp: c.created, Mentioned: c.mentioned, Gone: c.gone, Blocked: c.blocked}
+	h := Head{MinSeq: c.min, Stamp: c.created, Mentioned: c.mentioned, Gone: c.gone, Blocked: c.blocked, Left: c.left}
 	if n := len(c.messages); n > 0 {
 		last := c.messages[n-1]
 		h = Head{
 			Seq: last.m.Seq, ID: last.m.Id, TimeMs: last.m.TimeMs, Count: last.m.Count, Sender: last.m.Sender,
 			SenderCount: last.m.SenderCount, MinSeq: c.min, Stamp: last.stamp,
-			Shown: cmp.Or(last.m.ShownSeq, last.m.Seq), Mentioned: c.mentioned, Gone: c.gone, Blocked: c.blocked,
+			Shown: cmp.Or(last.m.ShownSeq, last.m.Seq), Mentioned: c.mentioned, Gone: c.gone, Blocked: c.blocked, Left: c.left,
 		}
 	}
 	return h

@@ -33,6 +33,9 @@ type Head struct {
 	Mentioned, Gone uint64
 	// Blocked: a member of a direct conversation has blocked the other one.
 	Blocked bool
+	// Left is the highest seq with which the reading of somebody who has left a
+	// group ends; 0 = nobody has.
+	Left uint64
 }
 
 // Others is how many countable messages of a direct conversation were not
@@ -133,13 +136,14 @@ type conversationRow struct {
 	// As in Head.
 	mentioned, gone uint64
 	blocked         bool
+	left            uint64
 }
 
 func appendConversationRow(dst []byte, c conversationRow) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, c.stamp)
 	dst = binary.AppendUvarint(dst, c.created)
 	dst = binary.AppendUvarint(dst, c.minSeq)
-	marked := c.mentioned > 0 || c.gone > 0 || c.blocked
+	marked := c.mentioned > 0 || c.gone > 0 || c.blocked || c.left > 0
 	if c.last.Seq == 0 && !marked {
 		return dst
 	}
@@ -157,10 +161,17 @@ func appendConversationRow(dst []byte, c conversationRow) []byte {
 	dst = binary.AppendUvarint(dst, c.last.Shown)
 	dst = binary.AppendUvarint(dst, c.mentioned)
 	dst = binary.AppendUvarint(dst, c.gone)
-	if c.blocked {
-		dst = append(dst, 1)
+	if !c.blocked && c.left == 0 {
+		return dst
 	}
-	return dst
+	blocked := byte(0)
+	if c.blocked {
+		blocked = 1
+	}
+	if dst = append(dst, blocked); c.left == 0 {
+		return dst
+	}
+	return binary.AppendUvarint(dst, c.left)
 }
 
 func decodeConversationRow(value []byte) (conversationRow, error) {
@@ -178,6 +189,9 @@ func decodeConversationRow(value []byte) (conversationRow, error) {
 	}
 	if len(d.b) > 0 {
 		c.blocked = d.uvarint() == 1
+		if !c.blocked || len(d.b) > 0 { // it is there for the sake of the other, or not at all
+			c.left = d.uvarint()
+		}
 	}
 	return c, d.done("conversation")
 }

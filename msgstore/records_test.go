@@ -58,8 +58,8 @@ func TestFormat(t *testing.T) {
 		seen[key[2]] = true
 		return true, nil
 	}))
-	if len(seen) != 18 {
-		t.Errorf("%d tables are in it; there are 18", len(seen))
+	if len(seen) != 19 {
+		t.Errorf("%d tables are in it; there are 19", len(seen))
 	}
 	want, err := os.ReadFile("testdata/format.txt")
 	check(t, err)
@@ -95,7 +95,7 @@ func TestRowsComeBack(t *testing.T) {
 		}
 		if rapid.Bool().Draw(t, "with events") {
 			c.mentioned, c.gone = rapid.Uint64().Draw(t, "mentioned"), rapid.Uint64().Draw(t, "gone")
-			c.blocked = rapid.Bool().Draw(t, "blocked")
+			c.blocked, c.left = rapid.Bool().Draw(t, "blocked"), rapid.Uint64().Draw(t, "left")
 		}
 		b := appendConversationRow(nil, c)
 		if got, err := decodeConversationRow(b); err != nil || got != c {

@@ -41,6 +41,9 @@ func (tx *Tx) Trim(index uint64, conversation string, below uint64) (int, error)
 			return 0, tx.fail(err)
 		}
 	}
+	if c.head.Left >= from {
+		tx.removeRange(replacedBounds(p, c.id, from, end))
+	}
 	if c.head.Gone >= from {
 		tx.removeRange(appendSeqKey(nil, p, tableGone, c.id, from), appendSeqKey(nil, p, tableGone, c.id, end))
 	}
@@ -51,7 +54,7 @@ func (tx *Tx) Trim(index uint64, conversation string, below uint64) (int, error)
 			return 0, tx.fail(err)
 		}
 	}
-	row = conversationRow{stamp: index, created: row.created, minSeq: end, mentioned: row.mentioned, gone: row.gone, blocked: row.blocked}
+	row = conversationRow{stamp: index, created: row.created, minSeq: end, mentioned: row.mentioned, gone: row.gone, blocked: row.blocked, left: row.left}
 	if end > c.head.Seq {
 		row.last = c.head
 	}

@@ -308,7 +308,7 @@ func (tx *Tx) Append(index uint64, m *pb.Message, wire []byte) error {
 	c.head = Head{
 		Seq: m.Seq, ID: m.Id, TimeMs: m.TimeMs, Count: m.Count, Sender: m.Sender, SenderCount: m.SenderCount,
 		MinSeq: c.head.MinSeq, Stamp: index,
-		Shown: m.Seq, Mentioned: c.head.Mentioned, Gone: c.head.Gone, Blocked: c.head.Blocked,
+		Shown: m.Seq, Mentioned: c.head.Mentioned, Gone: c.head.Gone, Blocked: c.head.Blocked, Left: c.head.Left,
 	}
 	if m.ShownSeq != 0 {
 		c.head.Shown = m.ShownSeq

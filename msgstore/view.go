@@ -91,7 +91,7 @@ func (v *View) Newest(conversation string) (Head, bool, error) {
 }
 
 // Complete returns h, which Newest has returned, with what only the
-// conversation's row tells: MinSeq, Mentioned, Gone and Blocked.
+// conversation's row tells: MinSeq, Mentioned, Gone, Blocked and Left.
 func (v *View) Complete(conversation string, h Head) (Head, error) {
 	if h.MinSeq > 0 {
 		return h, nil
@@ -106,13 +106,13 @@ func (v *View) Complete(conversation string, h Head) (Head, error) {
 	if err != nil {
 		return h, err
 	}
-	h.MinSeq, h.Mentioned, h.Gone, h.Blocked = row.minSeq, row.mentioned, row.gone, row.blocked
+	h.MinSeq, h.Mentioned, h.Gone, h.Blocked, h.Left = row.minSeq, row.mentioned, row.gone, row.blocked, row.left
 	if row.stamp > v.s.parts[p].synced.Load() {
 		now, _, err := v.s.Head(conversation)
 		if err != nil {
 			return h, err
 		}
-		h.MinSeq, h.Mentioned, h.Gone, h.Blocked = now.MinSeq, now.Mentioned, now.Gone, now.Blocked
+		h.MinSeq, h.Mentioned, h.Gone, h.Blocked, h.Left = now.MinSeq, now.Mentioned, now.Gone, now.Blocked, now.Left
 	}
 	h.MinSeq = min(h.MinSeq, h.Seq+1)
 	return h, nil
