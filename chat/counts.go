@@ -88,11 +88,12 @@ func Unread(read ReadFunc, gone GoneFunc, head msgstore.Head, row msgstore.Membe
 type MentionFunc func(user, conversation string, after uint64, at msgstore.Moment) (uint64, error)
 
 // FirstMention is the first message that user has yet to read and that mentions
-// them, at nowMs; 0 if there is none.
+// them, at nowMs; 0 if there is none. Nothing calls on who has left: what the
+// messages say now is not for them.
 func FirstMention(find MentionFunc, head msgstore.Head, row msgstore.Member, conversation, user string, nowMs int64) (uint64, error) {
 	first, last := Bounds(head, row.Membership)
 	after := max(row.ReadSeq, first-1)
-	if head.Mentioned <= after {
+	if head.Mentioned <= after || row.Membership.GetUntilSeq() > 0 {
 		return 0, nil
 	}
 	seq, err := find(user, conversation, after, msgstore.Moment{Stamp: head.Stamp, TimeMs: nowMs})

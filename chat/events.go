@@ -62,6 +62,9 @@ func applyEvent(tx *msgstore.Tx, index uint64, cmd *Command, head msgstore.Head,
 	if err != nil {
 		return Result{}, effects, err
 	}
+	if err := keep(tx, index, head.Left, target, m); err != nil {
+		return Result{}, effects, err
+	}
 	target.ChangedSeq = m.Seq
 	switch cmd.Kind {
 	case pb.Kind_KIND_EDIT:

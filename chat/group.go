@@ -86,7 +86,8 @@ func (a *groupAct) apply() (*protocol.Error, error) {
 	switch {
 	case create != nil: // made by the same request, sent before
 		if a.standing = a.me.Standing; a.standing != pb.Standing_STANDING_ACTIVE {
-			a.g = a.outside()
+			// What never changes, as what it is now is not for who has left.
+			a.g = &pb.Group{Conversation: a.g.Conversation, Kind: a.g.Kind, CreatedMs: a.g.CreatedMs}
 		}
 		return nil, nil
 	case a.g.DissolvedSeq > 0:

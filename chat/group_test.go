@@ -247,9 +247,10 @@ func TestCreateAgainByWhoLeft(t *testing.T) {
 	defer h.tx.Discard()
 	h.must(hallOwner, &pb.GroupRequest{Action: &pb.GroupRequest_Transfer{Transfer: "heir"}})
 	h.must(hallOwner, leaveGroup)
-	h.must("heir", changeGroup(&pb.ChangeGroup{Notice: proto.String("secret")}))
+	h.must("heir", changeGroup(&pb.ChangeGroup{Name: proto.String("secret"), Notice: proto.String("secret")}))
 	r := h.group(hallOwner, createGroup(&pb.CreateGroup{ClientId: "hall"}))
-	if r.Err != nil || r.Standing != pb.Standing_STANDING_LEFT || r.Group.Conversation != h.id || r.Group.Notice != "" {
+	want := &pb.Group{Conversation: h.id, Kind: pb.GroupKind_GROUP_KIND_GROUP, CreatedMs: r.Group.GetCreatedMs()}
+	if r.Err != nil || r.Standing != pb.Standing_STANDING_LEFT || !proto.Equal(r.Group, want) {
 		t.Errorf("%v as %v: %v", r.Err, r.Standing, r.Group)
 	}
 }

@@ -219,7 +219,7 @@ func TestGroupsFitTogether(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer store.Close()
-		groups := map[string]*told{}
+		groups, pasts := map[string]*told{}, pasts{}
 		commands := append(newGroups(), rapid.SliceOfN(rapid.Custom(drawInGroup), 20, 80).Draw(t, "commands")...)
 		for i := range commands {
 			c := &commands[i]
@@ -246,6 +246,9 @@ func TestGroupsFitTogether(t *testing.T) {
 			if d == nil {
 				d = newTold()
 				groups[c.Conversation] = d
+			}
+			if err := pasts.follow(store, c.Conversation, drawnUsers); err != nil {
+				t.Fatalf("after command %d, %s: %v", i, c.User, err)
 			}
 			err = cmp.Or(
 				d.take(effects),

@@ -316,6 +316,9 @@ func (a *groupAct) exit(users []string, standing pb.Standing, notice pb.NoticeTy
 	if err := a.tellMembers(&pb.Notice{Type: notice, Users: named}, false); err != nil {
 		return err
 	}
+	if err := a.tx.PutLeft(a.index, a.cmd.Conversation); err != nil {
+		return err
+	}
 	head, _, err := a.tx.Head(a.cmd.Conversation)
 	if err != nil {
 		return err

@@ -1,6 +1,8 @@
 package chat
 
 import (
+	"cmp"
+
 	"google.golang.org/protobuf/proto"
 
 	"github.com/godwit-im/godwit/msgstore"
@@ -17,8 +19,16 @@ func applySettings(tx *msgstore.Tx, index uint64, cmd *Command, effects []Effect
 	if m.Settings == nil {
 		m.Settings = &pb.Settings{}
 	}
+	shown := head.Shown
 	_, last := Bounds(head, m)
-	set(m.Settings, cmd.Settings, cmd.TimeMs, min(head.Shown, last))
+	if last < head.Seq && last >= head.MinSeq {
+		newest, err := readMessage(tx.Message, cmd.Conversation, last)
+		if err != nil {
+			return Result{}, effects, err
+		}
+		shown = cmp.Or(newest.ShownSeq, newest.Seq)
+	}
+	set(m.Settings, cmd.Settings, cmd.TimeMs, min(shown, last))
 	settings := m.Settings
 	if proto.Size(settings) == 0 {
 		m.Settings = nil

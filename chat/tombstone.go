@@ -113,8 +113,9 @@ func empty(m *pb.Message, state pb.MessageState) {
 }
 
 // bury makes a tombstone of the message m, which is stored and none yet, and of
-// the edit that its body is from. m is as it will be but for what it says:
-// changed_seq and recalled_by are the caller's. Its reactions keep their rows
+// the edit that its body is from, and forgets what was kept of it for those who
+// left. m is as it will be but for what it says: changed_seq and recalled_by are
+// the caller's. Its reactions keep their rows
 // until it is removed itself: there may be many, and nobody is told of them any
 // more.
 func bury(tx *msgstore.Tx, index uint64, m *pb.Message, state pb.MessageState) error {
@@ -125,6 +126,9 @@ func bury(tx *msgstore.Tx, index uint64, m *pb.Message, state pb.MessageState) e
 		if err := tx.DropExpiry(index, m.Conversation, m.Seq, m.ExpiresMs); err != nil {
 			return err
 		}
+	}
+	if err := tx.DropReplaced(index, m.Conversation, m.Seq); err != nil {
+		return err
 	}
 	empty(m, state)
 	if err := rewrite(tx, index, m); err != nil {
