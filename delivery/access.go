@@ -52,6 +52,13 @@ func inside(conversation string, m *pb.Membership) bool {
 // active reports whether m is the row of a member of a group.
 func active(m *pb.Membership) bool { return m.GetStanding() == pb.Standing_STANDING_ACTIVE }
 
+// still returns NOT_A_MEMBER unless user is a member of a group that lives. After
+// what is told of the group was read it says that it may be told.
+func (d *Delivery) still(user, conversation string) error {
+	_, _, err := d.group(user, conversation)
+	return err
+}
+
 // group returns a group that lives and of which user is a member, with their
 // row. NOT_A_MEMBER: there is none, or they are not.
 func (d *Delivery) group(user, conversation string) (*pb.Group, *pb.Membership, error) {

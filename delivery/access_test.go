@@ -12,8 +12,9 @@ import (
 )
 
 // TestNothingAfterRemoval puts somebody out of a group and takes them back, over
-// and over, while they read: what is written while they are out must never be
-// shown to them, however the reads fall between the commits.
+// and over, while they read: what is written while they are out, and what is made
+// of an earlier message then, must never be shown to them, however the reads fall
+// between the commits.
 func TestNothingAfterRemoval(t *testing.T) {
 	n := newNode(t)
 	const turns = 500
@@ -42,15 +43,18 @@ func TestNothingAfterRemoval(t *testing.T) {
 	defer stop.Store(true)
 	writer.Go(func() {
 		defer done.Store(true)
-		for range turns {
+		for turn := range uint64(turns) {
 			if stop.Load() {
 				return
 			}
+			// A turn is a notice and three messages, twice, and the edit.
+			edited := 9*turn + 5
 			act(&pb.GroupRequest{Action: &pb.GroupRequest_Add{Add: bob}})
 			say("in")
 			n.settle() // so that commits are many
 			act(&pb.GroupRequest{Action: &pb.GroupRequest_Remove{Remove: bob}})
 			say("out")
+			submit(chat.Command{Op: chat.OpSend, ClientID: fmt.Sprint("edit", turn), Kind: pb.Kind_KIND_EDIT, Target: edited, Body: []byte("out")})
 			n.settle()
 		}
 	})

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"errors"
 	"fmt"
 
 	"google.golang.org/protobuf/proto"
@@ -55,7 +56,10 @@ func (d *Delivery) memberList(user string, req *pb.Members) (proto.Message, erro
 		})
 		return nil
 	})
-	return list, err
+	if err != nil {
+		return nil, err
+	}
+	return list, d.still(user, req.Conversation)
 }
 
 // readerList is who of a group has read a message. Those who can't see it,
@@ -91,7 +95,10 @@ func (d *Delivery) readerList(user string, req *pb.Readers) (proto.Message, erro
 		}
 		return nil
 	})
-	return list, err
+	if err != nil {
+		return nil, err
+	}
+	return list, d.still(user, req.Conversation)
 }
 
 // reactorList is a page of who has a reaction to a message.
@@ -109,20 +116,30 @@ func (d *Delivery) reactorList(user string, req *pb.Reactors) (proto.Message, er
 	if m.State != pb.MessageState_MESSAGE_STATE_NORMAL {
 		return nil, errNotFound
 	}
-	if protocol.KindOf(req.Conversation) == protocol.Group {
-		// Who has left keeps the messages, and hears no more of who likes them.
-		if _, _, err := d.group(user, req.Conversation); err != nil {
-			return nil, err
-		}
-	}
 	list := &pb.ReactorList{}
 	list.Users, list.More, err = d.store.Reactors(req.Conversation, req.Seq, req.Key, req.After, d.listLimit(req.Limit, userSize))
-	return list, err
+	if err == nil && protocol.KindOf(req.Conversation) == protocol.Group {
+		// Who has left keeps the messages, and hears no more of who likes them.
+		err = d.still(user, req.Conversation)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
 }
 
 // readable returns a message as user is to see it. The refusals are those of a
 // PULL and, for what is no longer there or was never theirs, NOT_FOUND.
-func (d *Delivery) readable(user, conversation string, seq uint64) (*pb.Message, error) {
+func (d *Delivery) readable(user, conversation string, seq uint64) (m *pb.Message, err error) {
+	for {
+		if m, err = d.tryReadable(user, conversation, seq); !errors.Is(err, errMoved) {
+			return m, err
+		}
+	}
+}
+
+// tryReadable is readable, which may fail with errMoved.
+func (d *Delivery) tryReadable(user, conversation string, seq uint64) (*pb.Message, error) {
 	x, err := d.extract(user, conversation)
 	switch {
 	case err != nil:
@@ -139,7 +156,14 @@ func (d *Delivery) readable(user, conversation string, seq uint64) (*pb.Message,
 	if !kept {
 		return nil, errNotFound
 	}
-	if wire, err = x.shown(seq, wire); err != nil {
+	if err := d.settle(x); err != nil {
+		return nil, err
+	}
+	wire, err = d.shown(x, seq, wire)
+	switch {
+	case errors.Is(err, chat.ErrNotKept):
+		return nil, errNotFound
+	case err != nil:
 		return nil, err
 	}
 	m := &pb.Message{}

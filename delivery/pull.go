@@ -3,6 +3,7 @@ package delivery
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"slices"
 
 	"github.com/godwit-im/godwit/chat"
@@ -14,10 +15,19 @@ import (
 // pulledTail bounds the encoding of Pulled's fields but messages.
 const pulledTail = 2 + 11 + 11
 
-// pull reads a page of a conversation. How long it is shows when it is read: it
-// grows in a draft that is used again, and what waits for the session is of its
-// size.
-func (d *Delivery) pull(user string, request uint32, req *pb.Pull) ([]byte, error) {
+// pull reads a page of a conversation.
+func (d *Delivery) pull(user string, request uint32, req *pb.Pull) (frame []byte, err error) {
+	for {
+		if frame, err = d.tryPull(user, request, req); !errors.Is(err, errMoved) {
+			return frame, err
+		}
+	}
+}
+
+// tryPull is pull, which may fail with errMoved. How long a page is shows when it is
+// read: it grows in a draft that is used again, and what waits for the session is
+// of its size.
+func (d *Delivery) tryPull(user string, request uint32, req *pb.Pull) ([]byte, error) {
 	x, err := d.extract(user, req.Conversation)
 	if err != nil {
 		return nil, err
@@ -71,10 +81,11 @@ func (d *Delivery) from(req *pb.Pull, x *extract) (uint64, error) {
 
 // extract is what one user may read of a conversation.
 type extract struct {
-	conversation string
-	first, last  uint64   // none: first is last plus one
-	deleted      []uint64 // those that the user has deleted, ascending
-	nowMs        int64    // what expires by then is over
+	user, conversation string
+	first, last        uint64   // none: first is last plus one
+	from, until        uint64   // the membership's; an end: the user has left, and reads what there was then
+	deleted            []uint64 // those that the user has deleted, ascending
+	nowMs              int64    // what expires by then is over
 }
 
 // extract returns what user may read of a conversation.
@@ -83,7 +94,10 @@ func (d *Delivery) extract(user, conversation string) (*extract, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &extract{conversation: conversation, nowMs: d.cfg.Now().UnixMilli()}
+	x := &extract{
+		user: user, conversation: conversation,
+		from: row.Membership.GetFromSeq(), until: row.Membership.GetUntilSeq(), nowMs: d.cfg.Now().UnixMilli(),
+	}
 	x.first, x.last = chat.Bounds(head, row.Membership)
 	if row.Membership.GetDeletedSeq() >= x.first {
 		x.deleted, err = d.store.DeletedSince(user, conversation, 0)
@@ -135,17 +149,41 @@ func (d *Delivery) page(x *extract, from, until uint64, backward bool, limit, ro
 			return page, err
 		}
 		x.first = min(max(x.first, page.Min), x.last+1)
+		if err := d.settle(x); err != nil {
+			return page, err
+		}
 		messages := page.Encoded[len(dst):]
-		if !x.anyGone(page.First, messages) {
+		if x.until == 0 && !x.anyGone(page.First, messages) {
 			return page, nil
 		}
-		page.Encoded, err = x.buried(slices.Clone(dst), page.First, messages)
+		page.Encoded, err = d.appendShown(slices.Clone(dst), x, page.First, messages)
+		if errors.Is(err, chat.ErrNotKept) {
+			continue // retention was faster
+		}
 		over := len(page.Encoded) - len(dst) - room
 		if err != nil || over <= 0 || page.N == 1 {
 			return page, err
 		}
 		most -= over // a message that was almost nothing is less than its tombstone
 	}
+}
+
+// errMoved: the user has left a group and come back since their extract was made,
+// which holds for that no more.
+var errMoved = errors.New("delivery: become a member again")
+
+// settle looks whether the user has left the group after x was made. It comes after
+// a read of messages: these may say what came after the end, but are none of them.
+func (d *Delivery) settle(x *extract) error {
+	if x.until > 0 || protocol.KindOf(x.conversation) != protocol.Group {
+		return nil
+	}
+	row, _, err := d.store.Member(x.user, x.conversation)
+	if err == nil && row.Membership.GetFromSeq() != x.from {
+		err = errMoved
+	}
+	x.until = row.Membership.GetUntilSeq()
+	return err
 }
 
 // anyGone reports whether any of these messages, the first of which has seq
@@ -160,12 +198,13 @@ func (x *extract) anyGone(first uint64, messages []byte) bool {
 	return false
 }
 
-// buried appends the messages to dst, with tombstones for those that are gone.
-func (x *extract) buried(dst []byte, first uint64, messages []byte) (_ []byte, err error) {
+// appendShown appends the messages, the first of which has seq first, to dst, as the
+// user is to see them.
+func (d *Delivery) appendShown(dst []byte, x *extract, first uint64, messages []byte) (_ []byte, err error) {
 	for seq := first; len(messages) > 0; seq++ {
 		var wire []byte
 		wire, messages = nextStored(messages)
-		if wire, err = x.shown(seq, wire); err != nil {
+		if wire, err = d.shown(x, seq, wire); err != nil {
 			return nil, err
 		}
 		dst = protocol.AppendStored(dst, wire)
@@ -174,7 +213,12 @@ func (x *extract) buried(dst []byte, first uint64, messages []byte) (_ []byte, e
 }
 
 // shown returns a message as the user is to see it.
-func (x *extract) shown(seq uint64, wire []byte) ([]byte, error) {
+func (d *Delivery) shown(x *extract, seq uint64, wire []byte) (_ []byte, err error) {
+	if x.until > 0 {
+		if wire, err = chat.AsOf(d.store, wire, x.until, x.nowMs); err != nil {
+			return nil, err
+		}
+	}
 	if state := x.gone(seq, wire); state != pb.MessageState_MESSAGE_STATE_NORMAL {
 		return chat.Tombstone(wire, state)
 	}

@@ -101,7 +101,11 @@ func (d *Delivery) appendState(dst []byte, view *msgstore.View, user string, c *
 	if err != nil || !kept {
 		return dst, err
 	}
-	if last, err = d.preview(user, c, shown, last); err != nil {
+	last, err = d.preview(user, c, shown, last)
+	if errors.Is(err, chat.ErrNotKept) || errors.Is(err, errMoved) {
+		return dst, nil
+	}
+	if err != nil {
 		return nil, err
 	}
 	if protocol.SizeStored(len(dst)-begin+protocol.SizeStored(len(last))) <= most {
@@ -133,17 +137,16 @@ func (d *Delivery) state(view *msgstore.View, user string, c *changed) (state *p
 		}
 		state.PeerReadSeq, state.PeerDeliveredSeq = c.peers.ReadSeq, c.peers.DeliveredSeq
 	case protocol.Group:
-		// The head may be newer than the view that the row is of. Once more, so
-		// that nobody sees what came after they were put out.
+		g, stamp, _, err := d.store.GroupAt(c.conversation)
+		if err != nil {
+			return nil, 0, err
+		}
+		// The head and the group may be newer than the view that the row is of. Once
+		// more, so that nobody sees what came after they were put out.
 		if c.mine, _, err = d.store.Member(user, c.conversation); err != nil {
 			return nil, 0, err
 		}
-		if !active(c.mine.Membership) {
-			break
-		}
-		if g, stamp, _, err := d.store.GroupAt(c.conversation); err != nil {
-			return nil, 0, err
-		} else if max(stamp, c.mine.Joined) > c.known {
+		if active(c.mine.Membership) && max(stamp, c.mine.Joined) > c.known {
 			state.Group = g
 		}
 	}
@@ -194,24 +197,27 @@ func (d *Delivery) newest(view *msgstore.View, c *changed, last uint64) (id, sho
 
 // preview returns a message as the user of c is to see it.
 func (d *Delivery) preview(user string, c *changed, seq uint64, wire []byte) (_ []byte, err error) {
-	x := extract{nowMs: d.cfg.Now().UnixMilli()}
+	x := extract{
+		user: user, conversation: c.conversation,
+		from: c.mine.Membership.GetFromSeq(), until: c.mine.Membership.GetUntilSeq(), nowMs: d.cfg.Now().UnixMilli(),
+	}
+	if err := d.settle(&x); err != nil {
+		return nil, err
+	}
 	if c.mine.Membership.GetDeletedSeq() >= seq {
 		if x.deleted, err = d.store.DeletedSince(user, c.conversation, 0); err != nil {
 			return nil, err
 		}
 	}
-	return x.shown(seq, wire)
+	return d.shown(&x, seq, wire)
 }
-
-// errNotKept: a message is no longer there that was there by the head.
-var errNotKept = errors.New("delivery: message not kept")
 
 // unread is the user's unread count in c at nowMs. Where retention was at work on c
 // between two reads, it reads again where c begins.
 func (d *Delivery) unread(user string, c *changed, nowMs int64) (uint64, error) {
 	for {
 		n, err := chat.Unread(d.message, d.store.GoneBetween, c.head, c.mine, c.conversation, user, nowMs)
-		if !errors.Is(err, errNotKept) {
+		if !errors.Is(err, chat.ErrNotKept) {
 			return n, err
 		}
 		head, _, readErr := d.store.Head(c.conversation)
@@ -229,7 +235,7 @@ func (d *Delivery) unread(user string, c *changed, nowMs int64) (uint64, error) 
 func (d *Delivery) message(conversation string, seq uint64) ([]byte, error) {
 	wire, kept, err := d.store.Message(conversation, seq)
 	if err == nil && !kept {
-		err = errNotKept
+		err = chat.ErrNotKept
 	}
 	return wire, err
 }

@@ -131,7 +131,10 @@ func (b *box) conversation() Conversation {
 		Membership:       membershipFromWire(v.membership),
 	}
 	if !b.reads() {
-		c.HeadSeq, c.Unread, c.MentionSeq = 0, 0, 0
+		c.HeadSeq, c.Unread = 0, 0
+	}
+	if !b.reads() || v.membership.GetUntilSeq() > 0 { // nothing calls on who has left
+		c.MentionSeq = 0
 	}
 	if v.preview != nil {
 		c.Last = v.preview.clone()
