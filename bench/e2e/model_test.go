@@ -61,6 +61,9 @@ type row struct {
 	// an end of 0 is open. What is before the beginning of any of them a device may
 	// have passed by.
 	spans []span
+	// was are the messages as they were when the user left, whom nothing of what
+	// changed them since concerns; nil of a member.
+	was []message
 }
 
 type span struct{ from, to uint64 }
@@ -194,14 +197,14 @@ func (c *conversation) newest(last uint64) uint64 {
 func (c *conversation) unread(user string, r *row) (unread, mention uint64) {
 	first, last := c.bounds(r)
 	for seq := max(first, r.read+1); seq <= last; seq++ {
-		m := c.at(seq)
+		m := c.at(seq) // who wrote it never changes, and what is gone is gone for all
 		if m.Sender == user || m.State != godwit.MessageNormal {
 			continue
 		}
 		if m.hasContent() && m.Flags&godwit.Uncounted == 0 {
 			unread++
 		}
-		if mention == 0 && m.callsOn(user) {
+		if mention == 0 && m.callsOn(user) && r.UntilSeq == 0 { // nothing calls on who left
 			mention = seq
 		}
 	}
@@ -240,17 +243,22 @@ func (c *conversation) time(user string) (t int64) {
 	return t
 }
 
-// past reports whether something was changed of what r's user may read after
-// they were put out: who looks it up sees it as it is now, and who had it as it
-// was.
+// past reports whether something that r's user may read was recalled after they
+// left: who looks it up finds it gone, and who had it still has it.
 func (c *conversation) past(r *row) bool {
 	first, last := c.bounds(r)
 	for seq := first; r.UntilSeq > 0 && seq <= last; seq++ {
-		if c.at(seq).Version > r.UntilSeq {
+		if c.recalledAfter(r, seq) {
 			return true
 		}
 	}
 	return false
+}
+
+// recalledAfter reports whether a message was recalled after r's user had left.
+func (c *conversation) recalledAfter(r *row, seq uint64) bool {
+	m := c.at(seq)
+	return r.UntilSeq > 0 && m.State != godwit.MessageNormal && m.Version > r.UntilSeq
 }
 
 // begin is the first seq that every device of r's user must have been handed.
@@ -274,10 +282,28 @@ func (c *conversation) ever(user string, seq uint64) bool {
 // to those, too, who have deleted it.
 func (c *conversation) seen(r *row, seq uint64) godwit.Message {
 	m := c.at(seq).Message
+	switch {
+	case c.recalledAfter(r, seq): // that it is gone is all that they are told
+		m.Version, m.Edited = r.UntilSeq, time.Time{}
+	case r.was != nil:
+		m = r.was[seq-1].Message
+	}
 	if m.State == godwit.MessageNormal && (r.deleted[seq] || seq <= r.cleared) {
 		bury(&m, godwit.MessageDeleted)
 	}
 	return m
+}
+
+// says is what an edit says to a user: nothing as soon as it is outdated.
+func (c *conversation) says(r *row, seq uint64) string {
+	target := c.at(c.at(seq).Target)
+	if r.was != nil && target.State == godwit.MessageNormal {
+		target = &r.was[target.Seq-1]
+	}
+	if target.State != godwit.MessageNormal || target.edit != seq {
+		return ""
+	}
+	return string(c.at(seq).Body)
 }
 
 func bury(m *godwit.Message, state godwit.MessageState) {
@@ -488,7 +514,7 @@ func (w *world) set(user string, c *conversation, change godwit.SettingsChange) 
 		s.HiddenSeq = 0
 		if *change.Hidden {
 			_, last := c.bounds(r)
-			s.HiddenSeq = min(c.newest(c.head()), last)
+			s.HiddenSeq = c.newest(last)
 		}
 	}
 	return ok

@@ -46,7 +46,7 @@ func (w *world) create(user, id string, g godwit.NewGroup) (uint64, pb.Code) {
 // enter makes a user a member who may read from a seq on.
 func (c *conversation) enter(w *world, user string, from uint64) {
 	r := c.row(user)
-	r.Role, r.Standing, r.FromSeq, r.UntilSeq = godwit.RoleMember, godwit.StandingActive, from, 0
+	r.Role, r.Standing, r.FromSeq, r.UntilSeq, r.was = godwit.RoleMember, godwit.StandingActive, from, 0, nil
 	r.joinedAt = w.now
 	r.spans = append(r.spans, span{from: from})
 	c.group.Members++
@@ -102,8 +102,23 @@ func (w *world) puts(c *conversation, by string, users []string, standing godwit
 	c.group.Admins = without(c.group.Admins, users)
 	for _, user := range users {
 		c.rows[user].exit(standing, c.head())
+		c.rows[user].was = c.copies()
 	}
 	return seq
+}
+
+// copies are the messages as they are now.
+func (c *conversation) copies() (all []message) {
+	for _, m := range c.messages {
+		now := *m
+		now.Reactions = nil
+		for _, r := range m.Reactions {
+			r.Users = slices.Clone(r.Users)
+			now.Reactions = append(now.Reactions, r)
+		}
+		all = append(all, now)
+	}
+	return all
 }
 
 func (r *row) exit(standing godwit.Standing, until uint64) {

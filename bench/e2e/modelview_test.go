@@ -99,7 +99,7 @@ func contactLine(c *godwit.Contact) string {
 // lines is a conversation as it is to be seen; what can't be told is left out.
 type lines struct {
 	group  bool // it is one
-	partly bool // the user was put out, and something that they saw changed since
+	partly bool // the user was put out, and something that they saw was recalled since
 	reads  bool // they are shown it as theirs
 	member bool // of a group, and it is kept up to date
 }
@@ -223,10 +223,32 @@ func (w *world) differsInMessages(d *device, c *conversation, r *row) string {
 				return fmt.Sprintf("message %d was cleared: got %s", seq, messageLine(got))
 			}
 			continue
-		case seq < first || r.UntilSeq > 0 && c.at(seq).Version > r.UntilSeq:
+		case seq < first || c.recalledAfter(r, seq):
 			continue
 		}
 		if got, want := messageLine(got), messageLine(c.seen(r, seq)); got != want {
+			return fmt.Sprintf("\n got %s\nwant %s", got, want)
+		}
+	}
+	return ""
+}
+
+// differsInHistory compares all messages that the server hands out to r's user.
+func (c *conversation) differsInHistory(r *row, got []godwit.Message) string {
+	first, last := c.bounds(r)
+	if uint64(len(got)) != last+1-first {
+		return fmt.Sprintf("%d messages, want those from %d to %d", len(got), first, last)
+	}
+	for i := range got {
+		seq := first + uint64(i)
+		want := c.seen(r, seq)
+		if want.Kind == godwit.KindEdit {
+			if body := c.says(r, seq); string(got[i].Body) != body {
+				return fmt.Sprintf("edit %d says %q, want %q", seq, got[i].Body, body)
+			}
+			continue
+		}
+		if got, want := messageLine(got[i]), messageLine(want); got != want {
 			return fmt.Sprintf("\n got %s\nwant %s", got, want)
 		}
 	}

@@ -249,6 +249,23 @@ func (r *run) settle(t *rapid.T) {
 	}
 	for _, d := range r.devices {
 		r.agrees(t, d, false)
+		r.history(t, d)
+	}
+}
+
+// history compares what the server hands out of each conversation, to a device that
+// asks for all of it, with the model.
+func (r *run) history(t *rapid.T, d *device) {
+	for id, c := range r.w.conversations {
+		row := c.mine(d.user)
+		if row == nil {
+			continue
+		}
+		got, err := d.client.HistoryAfter(r.ctx, id, 0, int(c.head()))
+		r.must(t, err)
+		if diff := c.differsInHistory(row, got); diff != "" {
+			r.fail(t, "the server does not show what it should", "%s, %s: %s", d, id, diff)
+		}
 	}
 }
 
