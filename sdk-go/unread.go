@@ -22,6 +22,7 @@ type recentMessage struct {
 	seq      uint64
 	counts   bool
 	mentions bool
+	version  uint64    // the seq of the newest event in this
 	expires  time.Time // zero = never
 	// gone: its time is over, here or on the server. It stays, for a count of before
 	// that may be on its way has it.
@@ -115,8 +116,8 @@ func (a *account) count(b *box, m *Message) {
 		return
 	}
 	entry := recentMessage{
-		seq: m.Seq, counts: m.counts(a.user), mentions: m.Sender != a.user && m.Mentioned(a.user), expires: m.Expires,
-		gone: m.State == MessageExpired,
+		seq: m.Seq, counts: m.counts(a.user), mentions: m.Sender != a.user && m.Mentioned(a.user), version: m.Version,
+		expires: m.Expires, gone: m.State == MessageExpired,
 	}
 	counted := m.Seq <= v.unreadAt // by the server, unless it was gone by then
 	switch {
@@ -192,15 +193,18 @@ func (a *account) edited(b *box, event *Message) {
 		v.calledAt = event.Seq
 	}
 	for i := range v.recent.entries {
-		if m := &v.recent.entries[i]; m.seq == event.Target {
-			did, m.mentions = m.mentions, does
+		if m := &v.recent.entries[i]; m.seq == event.Target && event.Seq > m.version {
+			did, m.mentions, m.version = m.mentions, does, event.Seq
 		}
+	}
+	if event.Seq <= v.unreadAt {
+		return // the server's first mention is of after it
 	}
 	first := v.mention == event.Target
 	if first && !does {
 		v.mention = v.recent.mention(event.Target) // as far as is known here
 	}
-	if event.Sender != a.user && event.Seq > v.unreadAt && (did || does || first) {
+	if event.Sender != a.user && (did || does || first) {
 		a.wantInfo(b)
 	}
 }

@@ -274,3 +274,25 @@ func TestReadFurtherBeforeTheMark(t *testing.T) {
 		t.Errorf("unread %d, and the server is not asked", b.unread)
 	}
 }
+
+// TestAnEditBeforeTheLast brings a message as its last edit has left it, and then
+// the one before, which mentioned nobody: the first mention stays what the server
+// has said.
+func TestAnEditBeforeTheLast(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	a, s := newTestSession(&Snapshot{User: "alice"}, 1, now)
+	s.receiveSync(t, now)
+	b := a.box("d:alice:bob")
+	a.learnUnread(b, count{head: 3, unread: 1, mention: 1})
+	for _, m := range []*pb.Message{
+		{Seq: 1, Kind: KindText, ChangedSeq: 3, Mentions: []string{"alice"}},
+		{Seq: 2, Kind: KindEdit, Target: 1, ShownSeq: 1, State: MessageRecalled},
+		{Seq: 3, Kind: KindEdit, Target: 1, ShownSeq: 1, Mentions: []string{"alice"}},
+	} {
+		m.Conversation, m.Sender, m.Count = b.id, "bob", 1
+		a.offer(b, fromWire(m), viaPush, now)
+	}
+	if b.view.mention != 1 || b.unread != 1 || b.view.recent.mention(0) != 1 {
+		t.Errorf("mention %d, unread %d, mentions here: %+v", b.view.mention, b.unread, b.view.recent)
+	}
+}
