@@ -172,7 +172,7 @@ func (a *account) connected(s *session, user string, epoch uint64) error {
 		s.wantPull(b)
 		s.wantMark(b, s.began)
 		s.wantSend(b)
-		if b.view.infoWanted {
+		if b.view.infoWanted || b.view.unsure && !b.owesMark() {
 			a.wantInfo(b)
 		}
 	}

@@ -307,7 +307,15 @@ func (a *account) learnUnread(b *box, c count) {
 	newer := v.applied > c.head && max(v.recallAt, v.calledAt, v.recent.after) > c.head
 	// A cursor past the head: of an older server's MARK, which does not say what it
 	// has counted, or of a row that is newer than the head it was read with.
-	if b.reads() && b.until() == 0 && newer || c.read > c.head || v.lost.After(c.at) {
+	if b.reads() && b.until() == 0 && newer || c.read > c.head {
 		a.wantInfo(b)
+	}
+	if v.lost.After(c.at) {
+		// Not before the server's clock is there, too: this device's may be far ahead.
+		v.unsure = true
+		if s := a.session; s != nil {
+			s.timers.add(time.Now().Add(v.lost.Sub(c.at)), b, infoTimer)
+			a.sessionBell.ring()
+		}
 	}
 }
