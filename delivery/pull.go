@@ -228,13 +228,13 @@ func (d *Delivery) shown(x *extract, seq uint64, wire []byte) (_ []byte, err err
 // gone returns what became of a message for the user that its stored form
 // doesn't say.
 func (x *extract) gone(seq uint64, wire []byte) pb.MessageState {
+	if chat.Expired(wire, x.nowMs) { // as it will be once it is swept, whoever has deleted it
+		return pb.MessageState_MESSAGE_STATE_EXPIRED
+	}
 	if len(x.deleted) > 0 {
 		if _, deleted := slices.BinarySearch(x.deleted, seq); deleted {
 			return pb.MessageState_MESSAGE_STATE_DELETED
 		}
-	}
-	if chat.Expired(wire, x.nowMs) {
-		return pb.MessageState_MESSAGE_STATE_EXPIRED
 	}
 	return pb.MessageState_MESSAGE_STATE_NORMAL
 }

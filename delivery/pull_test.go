@@ -32,7 +32,7 @@ func TestWhatIsGone(t *testing.T) {
 	ann.sendFor(time.Hour, "d:ann:bob", "a1", "expired")
 	ann.sendFor(3*time.Hour, "d:ann:bob", "a2", "expires")
 	ann.sendFor(0, "d:ann:bob", "a3", "for good")
-	ann.submit(chat.Command{Op: chat.OpDelete, Conversation: "d:ann:bob", Delete: &pb.Delete{Seqs: []uint64{3}}})
+	ann.submit(chat.Command{Op: chat.OpDelete, Conversation: "d:ann:bob", Delete: &pb.Delete{Seqs: []uint64{1, 3}}})
 	n.settle()
 	ann.sendFor(time.Hour, "d:ann:cid", "a4", "expired")
 	bob.send("ann", "b1", "last")

@@ -307,3 +307,33 @@ func TestAnEditBeforeTheLast(t *testing.T) {
 		t.Errorf("mention %d, unread %d, mentions here: %+v", b.view.mention, b.unread, b.view.recent)
 	}
 }
+
+// TestExpiredBeforeItWasHanded has a message expire that an earlier process knew
+// and did not come to hand: it is pulled again, comes as it was, and is over then.
+func TestExpiredBeforeItWasHanded(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	ends := now.Add(time.Second)
+	old, s := newTestSession(&Snapshot{User: "alice"}, 1, now)
+	s.receiveSync(t, now)
+	b := old.box("d:alice:bob")
+	wire := &pb.Message{Conversation: b.id, Seq: 1, Sender: "bob", Kind: KindText, Count: 1, ExpiresMs: ends.UnixMilli()}
+	old.offer(b, fromWire(wire), viaPush, now)
+
+	a, _ := newTestSession(&Snapshot{User: "alice", Positions: []Position{b.position()}, States: []StateRecord{b.record()}}, 1, now)
+	b = a.box(b.id)
+	a.expire(ends)
+	a.offer(b, fromWire(wire), viaPull, now)
+	a.expire(ends)
+	var view Message
+	for _, e := range a.events {
+		switch e.what {
+		case messageEvent:
+			view = e.message
+		case changeEvent:
+			view.Apply(*e.change)
+		}
+	}
+	if view.Seq != 1 || view.State != MessageExpired {
+		t.Errorf("message %d is handed and %v", view.Seq, view.State)
+	}
+}

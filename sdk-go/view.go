@@ -203,6 +203,7 @@ func (a *account) applyToPreview(b *box, c MessageChange) {
 func (a *account) see(b *box, m *Message) {
 	v := &b.view
 	if m.Seq <= v.applied {
+		a.watch(b, m) // it may have expired before it was handed
 		return
 	}
 	v.applied = m.Seq
