@@ -147,6 +147,7 @@ func (a *account) count(b *box, m *Message) {
 // expired takes a message off the count whose time is over.
 func (a *account) expired(b *box, seq uint64, expires time.Time) {
 	v := &b.view
+	a.editGone(b, seq)
 	if seq <= b.isRead() {
 		return
 	}
@@ -162,8 +163,13 @@ func (a *account) expired(b *box, seq uint64, expires time.Time) {
 		a.wantInfo(b) // it may have been a countable one
 	}
 	a.notMentioned(b, seq)
-	if m := v.recent.at(v.mention); v.mention > seq && (m == nil || !m.mentions) {
-		a.wantInfo(b) // that may be an edit of this one, which is over too
+}
+
+// editGone has the server asked where the first mention may be an edit of the
+// message at seq, which is gone, read or not: its edits are gone with it.
+func (a *account) editGone(b *box, seq uint64) {
+	if m := b.view.recent.at(b.view.mention); b.view.mention > seq && (m == nil || !m.mentions) {
+		a.wantInfo(b)
 	}
 }
 
@@ -180,6 +186,9 @@ func (a *account) notMentioned(b *box, seq uint64) {
 func (a *account) recalled(b *box, event *Message) {
 	b.view.recallAt = event.Seq
 	delete(b.view.expiring, event.Target)
+	if event.Seq > b.view.unreadAt {
+		a.editGone(b, event.Target)
+	}
 	a.uncount(b, event.Target, event.Seq <= b.view.unreadAt)
 }
 

@@ -337,3 +337,32 @@ func TestExpiredBeforeItWasHanded(t *testing.T) {
 		t.Errorf("message %d is handed and %v", view.Seq, view.State)
 	}
 }
+
+// TestAnEditGoesWithItsMessage has a message end that was read, and an edit of which
+// is the first mention.
+func TestAnEditGoesWithItsMessage(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	ends := now.Add(time.Second)
+	for name, end := range map[string]func(a *account, b *box){
+		"expires": func(a *account, _ *box) { a.expire(ends) },
+		"is recalled": func(a *account, b *box) {
+			a.offer(b, fromWire(&pb.Message{Conversation: b.id, Seq: 3, Sender: "bob", Kind: KindRecall, Target: 1, ShownSeq: 1}), viaPush, now)
+		},
+	} {
+		a, s := newTestSession(&Snapshot{User: "alice"}, 1, now)
+		s.receiveSync(t, now)
+		b := a.box("d:alice:bob")
+		for _, m := range []*pb.Message{
+			{Seq: 1, Kind: KindText, ExpiresMs: ends.UnixMilli()},
+			{Seq: 2, Kind: KindEdit, Target: 1, ShownSeq: 1, Mentions: []string{"alice"}},
+		} {
+			m.Conversation, m.Sender, m.Count = b.id, "bob", 1
+			a.offer(b, fromWire(m), viaPush, now)
+		}
+		a.learnUnread(b, count{read: 1, head: 2, mention: 2, at: now})
+		b.view.infoWanted = false
+		if end(a, b); !b.view.infoWanted {
+			t.Errorf("it %s: mention %d, and the server is not asked", name, b.view.mention)
+		}
+	}
+}
