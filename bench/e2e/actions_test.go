@@ -162,11 +162,13 @@ func (r *run) edit(t *rapid.T) {
 	}
 	if rapid.IntRange(0, 3).Draw(t, "mention") == 3 {
 		draft.Mentions = r.mentioned(t)
-		for _, other := range r.devices { // whether they have read what it was matters
-			if other.client != nil && other.user == draft.Mentions[0] {
-				r.owed(t, other, c)
+		var other *device // whether they have read what it was matters
+		for _, d := range r.devices {
+			if d.user == draft.Mentions[0] && (other == nil || other.client == nil) {
+				other = d
 			}
 		}
+		r.owed(t, other, c)
 	}
 	draft.MentionAll = c.group != nil && rapid.IntRange(0, 5).Draw(t, "mention all") == 5
 	r.say(d, "edit #%d of %s to %q @%v all %t", draft.Target, c.id, draft.Body, draft.Mentions, draft.MentionAll)
@@ -425,7 +427,12 @@ func (r *run) mark(t *rapid.T) {
 	marked := row.settings.MarkedUnread
 	r.w.mark(row, seq)
 	r.must(t, d.client.MarkRead(c.id, seq))
-	r.marks[d.user+" "+c.id] = row.read
+	key := d.user + " " + c.id
+	if r.marks[key] == nil {
+		r.marks[key] = &owing{}
+	}
+	r.marks[key].seq = row.read
+	r.marks[key].devices = append(r.marks[key].devices, d)
 	if marked {
 		r.owed(t, d, c)
 	}

@@ -103,7 +103,7 @@ type run struct {
 	bodies  int
 	trace   strings.Builder
 	// marks are the conversations in which a MARK may be on its way, by user.
-	marks map[string]uint64
+	marks map[string]*owing
 }
 
 // TestEveryDeviceSeesTheSame is the proof of the whole: after any sequence of
@@ -151,7 +151,7 @@ func play(t *rapid.T, s *memoryServer, lane int, wrap func(net.Conn) net.Conn) {
 	for _, name := range []string{"ann", "bob", "cat", "dan"} {
 		users = append(users, fmt.Sprint(name, n))
 	}
-	r := &run{ctx: ctx, server: s, lane: lane, w: newWorld(users), marks: make(map[string]uint64)}
+	r := &run{ctx: ctx, server: s, lane: lane, w: newWorld(users), marks: make(map[string]*owing)}
 	defer func() {
 		var closing sync.WaitGroup
 		for _, d := range r.devices {
@@ -400,20 +400,36 @@ func (r *run) body() []byte {
 	return fmt.Append(nil, "m", r.bodies)
 }
 
+// owing is a MARK that may be on its way.
+type owing struct {
+	seq     uint64
+	devices []*device
+}
+
 // owed waits until the MARK that a user's device may owe has been done, where
 // what comes next does not bear to be overtaken.
 func (r *run) owed(t *rapid.T, d *device, c *conversation) {
 	key := d.user + " " + c.id
-	seq := r.marks[key]
-	if seq == 0 {
+	owing := r.marks[key]
+	if owing == nil {
 		return
 	}
 	delete(r.marks, key)
+	for _, other := range owing.devices {
+		if other.client == nil { // it was cut before it had sent it, and went
+			r.say(other, "comes online for what it owes, and goes")
+			r.must(t, other.dial(r.ctx))
+			r.must(t, other.close())
+		}
+	}
+	if d.client == nil { // then they all were, and have sent it
+		return
+	}
 	for {
 		all, err := d.client.FetchConversations(r.ctx)
 		r.must(t, err)
 		done := slices.ContainsFunc(all, func(got godwit.Conversation) bool {
-			return got.ID == c.id && got.ReadSeq >= seq && !got.Settings.MarkedUnread
+			return got.ID == c.id && got.ReadSeq >= owing.seq && !got.Settings.MarkedUnread
 		})
 		if done {
 			return
