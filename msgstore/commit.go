@@ -139,7 +139,7 @@ func (tx *Tx) publish() {
 		s.groups.put(id, g)
 	}
 	for id, c := range tx.conversations {
-		if c.changed {
+		if c.changed || c.rewritten {
 			s.heads.put(id, c.head)
 		}
 	}

@@ -16,13 +16,21 @@ const (
 )
 
 // PutLeft notes that somebody has left a group, who may read up to its head and
-// no further: from now on Head.Left is that.
+// no further: from now on Head.Left is that. It is no news to anybody: of a
+// broadcast, followers come and go all the time.
 func (tx *Tx) PutLeft(index uint64, conversation string) error {
-	return tx.changeConversation("left", index, conversation, func(c *txConversation, row *conversationRow) error {
+	c, err := tx.existing("left", conversation)
+	if err != nil {
+		return err
+	}
+	news := c.changed
+	err = tx.changeConversation("left", index, conversation, func(c *txConversation, row *conversationRow) error {
 		row.left = c.head.Seq
 		c.head.Left = row.left
 		return nil
 	})
+	c.changed = news
+	return err
 }
 
 // PutReplaced keeps a part of a message as it was before the event at seq by, for
