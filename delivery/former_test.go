@@ -3,6 +3,7 @@ package delivery
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -15,7 +16,8 @@ import (
 // changed, and has him ask for it in every way that there is: each answer is the one
 // that he got before anything changed. What is recalled is gone for him, too.
 func TestFormerMemberAsks(t *testing.T) {
-	n := newNode(t)
+	now := time.Now()
+	n := newNode(t, func(c *nodeConfig) { c.delivery.Now = func() time.Time { return now } }) // answers say when it is
 	ann, bob, cid := n.connect("ann", "phone"), n.connect("bob", "phone"), n.connect("cid", "phone")
 	const club = "g:ann:club"
 	ann.group("", &pb.GroupRequest{Action: &pb.GroupRequest_Create{Create: &pb.CreateGroup{
