@@ -258,7 +258,7 @@ func (c *conversation) past(r *row) bool {
 // recalledAfter reports whether a message was recalled after r's user had left.
 func (c *conversation) recalledAfter(r *row, seq uint64) bool {
 	m := c.at(seq)
-	return r.UntilSeq > 0 && m.State != godwit.MessageNormal && m.Version > r.UntilSeq
+	return r.UntilSeq > 0 && m.State == godwit.MessageRecalled && m.Version > r.UntilSeq
 }
 
 // begin is the first seq that every device of r's user must have been handed.
@@ -285,6 +285,8 @@ func (c *conversation) seen(r *row, seq uint64) godwit.Message {
 	switch {
 	case c.recalledAfter(r, seq): // that it is gone is all that they are told
 		m.Version, m.Edited = r.UntilSeq, time.Time{}
+	case r.UntilSeq > 0 && m.State == godwit.MessageExpired:
+		unversioned(&m)
 	case r.was != nil:
 		m = r.was[seq-1].Message
 	}
@@ -293,6 +295,10 @@ func (c *conversation) seen(r *row, seq uint64) godwit.Message {
 	}
 	return m
 }
+
+// unversioned takes from an expired message of who left which version it was: the
+// server doesn't say, and who had it knows.
+func unversioned(m *godwit.Message) { m.Version, m.Edited = 0, time.Time{} }
 
 // says is what an edit says to a user: nothing as soon as it is outdated.
 func (c *conversation) says(r *row, seq uint64) string {
@@ -343,6 +349,9 @@ func (c *conversation) mayWrite(r *row) pb.Code {
 func (w *world) send(user string, c *conversation, d godwit.Draft) (uint64, pb.Code) {
 	r := &row{}
 	if c.group == nil {
+		if own := c.rows[user]; own != nil {
+			r = own
+		}
 		strange := c.stance(user).State != godwit.ContactMutual
 		switch peer := c.rows[c.peer(user)]; {
 		case d.MentionAll:
@@ -395,7 +404,7 @@ func (w *world) event(user string, c *conversation, r *row, e godwit.Message) (u
 	switch {
 	case e.Target > c.head():
 		return 0, pb.Code_CODE_SEQ_OUT_OF_RANGE
-	case c.group != nil && e.Target < max(r.FromSeq, r.cleared+1):
+	case e.Target < max(r.FromSeq, r.cleared+1):
 		return 0, pb.Code_CODE_NOT_FOUND
 	}
 	m := c.at(e.Target)

@@ -191,6 +191,9 @@ func (w *world) differsIn(d *device, c *conversation) string {
 		}
 		return ""
 	}
+	if got.Last != nil && r.UntilSeq > 0 && got.Last.State == godwit.MessageExpired {
+		unversioned(got.Last)
+	}
 	want, l := c.expected(d.user)
 	if got, want := l.of(got), l.of(want); got != want {
 		return fmt.Sprintf("\n got %s\nwant %s", got, want)
@@ -225,6 +228,8 @@ func (w *world) differsInMessages(d *device, c *conversation, r *row) string {
 			continue
 		case seq < first || c.recalledAfter(r, seq):
 			continue
+		case r.UntilSeq > 0 && got.State == godwit.MessageExpired:
+			unversioned(&got)
 		}
 		if got, want := messageLine(got), messageLine(c.seen(r, seq)); got != want {
 			return fmt.Sprintf("\n got %s\nwant %s", got, want)
