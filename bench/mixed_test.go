@@ -32,7 +32,7 @@ func TestMixed(t *testing.T) {
 			for name, want := range map[string]struct{ least, most float64 }{
 				"messages delivered":               {130, 1000},
 				"messages delivered in groups":     {100, 1200}, // 60 to 4 each, 5 to 39
-				"edits, recalls and reactions":     {0, 200}, // of a writer with nothing under way
+				"edits, recalls and reactions":     {0, 200},    // of a writer with nothing under way
 				"typing signals":                   {0.1, 200},
 				"settings changed":                 {0.1, 200},
 				"marks":                            {0.1, 1200},

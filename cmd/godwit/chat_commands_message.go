@@ -69,7 +69,7 @@ func expiring(ctx context.Context, t *talk, in input, args []string) error {
 // media sends the metadata of an object. That there is one is not looked into.
 func media(ctx context.Context, t *talk, in input, args []string) error {
 	size, err := strconv.ParseUint(args[2], 10, 63)
-	if err != nil {
+	if bad := err != nil; bad {
 		t.note("the bytes are a number")
 		return nil
 	}

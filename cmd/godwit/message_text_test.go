@@ -66,7 +66,7 @@ func TestNoticeText(t *testing.T) {
 		"alice made bob, carol admins":                                         {Type: godwit.NoticeRoleChanged, Users: both, Member: &godwit.Member{Role: godwit.RoleAdmin}},
 		"alice made bob a member":                                              {Type: godwit.NoticeRoleChanged, Users: bob, Member: &godwit.Member{Role: godwit.RoleMember}},
 		"alice made bob the owner":                                             {Type: godwit.NoticeOwnerChanged, Users: bob},
-		`alice changed the group: it is "fri` + "\ufffd" + `ends", open to all, only the owner and admins may write, its notice: be↵kind`: {Type: godwit.NoticeGroupChanged, Group: group},
+		`alice changed the group: it is "fri` + "\ufffd" + `ends", open to all, only the owner and admins may write, its notice: be↵kind`:    {Type: godwit.NoticeGroupChanged, Group: group},
 		"alice changed the group: it is without a name, open to all, its avatar: pic↵, its attributes: a=x\ufffd, b=(1 bytes), c=(65 bytes)": {Type: godwit.NoticeGroupChanged, Group: dressed},
 		"bob may not write until 2 January 15:04, by alice":     {Type: godwit.NoticeMembersMuted, Users: bob, Member: &godwit.Member{MutedUntil: until}},
 		"bob may write again, by alice":                         {Type: godwit.NoticeMembersMuted, Users: bob, Member: &godwit.Member{}},
