@@ -107,6 +107,41 @@ func TestKeptPromisesInGroup(t *testing.T) {
 	}
 }
 
+// TestRecalledAfterTheirEnd: who has left sees that a message was recalled since, but
+// nothing of the event that did it, nor of any other.
+func TestRecalledAfterTheirEnd(t *testing.T) {
+	for name, test := range map[string]struct {
+		gone    bool
+		version uint64
+		want    []Kind
+	}{
+		"before the recall":     {false, 6, nil},
+		"after it":              {true, 11, nil},
+		"with the event's seq":  {true, 12, []Kind{Altered}},
+		"with a seq of before":  {true, 10, []Kind{Altered}},
+		"as it was, and is not": {false, 11, []Kind{Altered}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			js := keptInGroup()
+			recall := Entry{Sender: "alice", ClientID: "a4", Kind: KindRecall, Target: 4, Op: OpReceive, Conversation: group, Seq: 12, ID: 112, TimeMs: 1012}
+			js[alicePhone].Entries = append(js[alicePhone].Entries,
+				Entry{Op: OpSend, Conversation: group, ClientID: "a4", Kind: KindRecall, Target: 4},
+				Entry{Op: OpAck, Conversation: group, ClientID: "a4", Seq: 12, ID: 112, TimeMs: 1012})
+			for _, j := range []int{alicePhone, bobPhone, aliceLate, bobLate} {
+				js[j].Entries = append(js[j].Entries, Entry{Op: OpWire, Conversation: group, Seq: 12}, recall)
+			}
+			for j, version := range map[int]uint64{aliceLate: 12, carolLate: test.version} {
+				i := slices.IndexFunc(js[j].Entries, func(e Entry) bool { return e.Op == OpReceive && e.Seq == 4 })
+				e := &js[j].Entries[i]
+				if e.Version = version; j == aliceLate || test.gone {
+					e.Gone, e.Body, e.Reactions = true, "", ""
+				}
+			}
+			checkKinds(t, js, test.want)
+		})
+	}
+}
+
 // TestBrokenPromisesInGroup breaks one promise at a time.
 func TestBrokenPromisesInGroup(t *testing.T) {
 	handed := func(j *Journal, seq uint64) *Entry {

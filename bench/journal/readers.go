@@ -153,8 +153,9 @@ func (c *checker) judgeReader(id string, conv *conversation, seqs []uint64, r *r
 }
 
 // judgeState checks what a message is in the end to a reader who has been handed
-// it and may still read it. Who is no member any more is not told of what becomes
-// of it later; but a device that reads it late is shown it as it is by then.
+// it and may still read it. Who is no member any more is not told of what became of
+// it after their end, but for a recall, and may not have heard of what became of it
+// before.
 func (c *checker) judgeState(id string, conv *conversation, r *reader, handed Entry, may span) {
 	if r.lapsed[handed.Seq] || handed.Seq <= conv.row(r.user, RowCleared).asked() {
 		return // and events that were cleared with it were not handed
@@ -162,13 +163,16 @@ func (c *checker) judgeState(id string, conv *conversation, r *reader, handed En
 	states, got := conv.states[handed.Seq], r.messages[handed.Seq]
 	var want *state // that which the reader should see
 	for i := range states {
-		if may.until == 0 || states[i].version == got.version {
+		if may.until == 0 || states[i].version == got.version && got.version <= may.until {
 			want = &states[i]
 		}
 		if s := states[i].version; r.quiet && s > handed.Version && may.holds(s) {
 			c.violation(Stale, id, "%s was handed seq %d at version %d when it had long been at %d", r.name, handed.Seq, handed.Version, s)
 			return
 		}
+	}
+	if last := len(states) - 1; want == nil && last >= 0 && states[last].gone && states[last].version > may.until {
+		want = &state{version: may.until, gone: true} // recalled after their end: a tombstone, and nothing more
 	}
 	switch {
 	case may.until != 0 && got.blind: // the edit that outdates the one they saw came too late for them
