@@ -36,7 +36,7 @@ type Count struct {
 	Unread     uint64
 	MentionSeq uint64 // the first message of that which mentions them; 0 if none does
 	// What it is of: the messages up to HeadSeq, the last one that the user may read,
-	// with what became of them by TimeMs (Unix milliseconds).
+	// with what became of them by TimeMs (Unix milliseconds; 0: it was not counted).
 	HeadSeq uint64
 	TimeMs  int64
 }

@@ -2,8 +2,21 @@ package msgstore
 
 import (
 	"encoding/binary"
+	"errors"
 	"slices"
 )
+
+// errTooMany is returned by a Tx that would have to read more than maxLooks rows to
+// say what is unread: any number of messages may be gone past a read cursor, and
+// nobody else's command may wait for all of them to be read.
+var errTooMany = errors.New("msgstore: too many rows")
+
+// TooMany reports whether a Tx did not say what is unread since that takes too long.
+// The Tx goes on.
+func TooMany(err error) bool { return errors.Is(err, errTooMany) }
+
+// maxLooks takes a fraction of a millisecond.
+const maxLooks = 1024
 
 // Whom messages mention, and which of them are gone: what unread counts and first
 // mentions are made of, besides heads and memberships. Rows of both stay as long
@@ -62,7 +75,7 @@ func (s *Store) FirstMention(user, conversation string, after uint64, at Moment)
 	return firstMention(s.rowsIn, s.row, s.PartitionOf(conversation), user, conversation, after, at)
 }
 
-// FirstMention is Store.FirstMention as the Tx leaves it.
+// FirstMention is Store.FirstMention as the Tx leaves it, or an error of TooMany.
 func (tx *Tx) FirstMention(user, conversation string, after uint64, at Moment) (uint64, error) {
 	get := func(key []byte) ([]byte, uint64, error) {
 		value, err := tx.row(key)
@@ -71,7 +84,7 @@ func (tx *Tx) FirstMention(user, conversation string, after uint64, at Moment) (
 		}
 		return value[stampSize:], stampOf(value), nil
 	}
-	return firstMention(tx.rowsIn, get, tx.s.PartitionOf(conversation), user, conversation, after, at)
+	return firstMention(tx.fewRows(), get, tx.s.PartitionOf(conversation), user, conversation, after, at)
 }
 
 func firstMention(
@@ -187,13 +200,30 @@ func (s *Store) GoneBetween(conversation, except string, after, upto uint64, at 
 	return countGone(s.rowsIn, s.PartitionOf(conversation), conversation, except, after, upto, at)
 }
 
-// GoneBetween is Store.GoneBetween as the Tx leaves it.
+// GoneBetween is Store.GoneBetween as the Tx leaves it, or an error of TooMany.
 func (tx *Tx) GoneBetween(conversation, except string, after, upto uint64, at Moment) (uint64, error) {
 	c, err := tx.existing("gone", conversation)
 	if err != nil {
 		return 0, err
 	}
-	return countGone(tx.rowsIn, c.partition, conversation, except, max(after, c.head.MinSeq-1), upto, at)
+	return countGone(tx.fewRows(), c.partition, conversation, except, max(after, c.head.MinSeq-1), upto, at)
+}
+
+// fewRows is rowsIn for maxLooks rows in all.
+func (tx *Tx) fewRows() rowsFunc {
+	looks := 0
+	return func(lower, upper []byte, f rowFunc) error {
+		err := tx.rowsIn(lower, upper, func(key, value []byte, stamp uint64) (bool, error) {
+			if looks++; looks > maxLooks {
+				return false, nil
+			}
+			return f(key, value, stamp)
+		})
+		if err == nil && looks > maxLooks {
+			err = errTooMany
+		}
+		return err
+	}
 }
 
 func countGone(rowsIn rowsFunc, p int, conversation, except string, after, upto uint64, at Moment) (n uint64, err error) {

@@ -141,7 +141,7 @@ func TestPingOnlyWhenIdle(t *testing.T) {
 			wrote = append(wrote, fmt.Sprint(second, " ", f.Type))
 			var answer proto.Message // PONG has none
 			if f.Type == protocol.TypeMark {
-				answer = &pb.Marked{ReadSeq: second + 1, HeadSeq: second + 1}
+				answer = &pb.Marked{ReadSeq: second + 1, HeadSeq: second + 1, CountedMs: now.UnixMilli()}
 			}
 			if err := s.receive(f.Type+1, f.Request, answer, now); err != nil {
 				t.Fatal(err)
@@ -269,7 +269,7 @@ func TestCompare(t *testing.T) {
 			b := a.box(id)
 			s.fill(nil, now)
 			if err := s.synced(request{id: 1}, &pb.Synced{Epoch: 2, Conversations: []*pb.ConversationState{
-				{Conversation: id, HeadSeq: test.page.HeadSeq + 1, MinSeq: test.page.MinSeq},
+				{Conversation: id, HeadSeq: test.page.HeadSeq + 1, MinSeq: test.page.MinSeq, CountedMs: 1},
 			}}); err != nil {
 				t.Fatal(err)
 			}
@@ -398,7 +398,7 @@ func TestMarksAreOwedAgain(t *testing.T) {
 	s = a.newTestSession(2, now)
 	s.fill(nil, now)
 	s.receive(protocol.TypeSynced, s.lastRequest, &pb.Synced{Epoch: 2, Cursor: []byte("c"), Conversations: []*pb.ConversationState{
-		{Conversation: b.id, HeadSeq: 1, MinSeq: 1, Unread: 1},
+		{Conversation: b.id, HeadSeq: 1, MinSeq: 1, Unread: 1, CountedMs: now.UnixMilli()},
 	}}, now)
 	s.fill(nil, now)
 	s.receive(protocol.TypePulled, s.lastRequest, &pb.Pulled{HeadSeq: 1, MinSeq: 1, Messages: []*pb.Message{

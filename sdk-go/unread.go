@@ -283,7 +283,7 @@ func (a *account) nextMention(b *box, seq uint64) {
 type count struct {
 	read, delivered uint64 // the user's cursors
 	head            uint64
-	at              time.Time
+	at              time.Time // zero = not counted
 	unread, mention uint64
 }
 
@@ -292,6 +292,10 @@ type count struct {
 func (a *account) learnUnread(b *box, c count) {
 	v := &b.view
 	a.raiseOwn(b, c.read, c.delivered)
+	if c.at.IsZero() && c.head > 0 { // the server leaves the counting to INFO
+		a.unsure(b)
+		return
+	}
 	v.recent.read(b.isRead())
 	gone := v.recent.settle(c.head, c.at)
 	switch read := b.isRead(); {

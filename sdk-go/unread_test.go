@@ -15,7 +15,7 @@ func TestAStateBeforeItsMessages(t *testing.T) {
 	a, s := newTestSession(&Snapshot{}, 1, now)
 	s.receiveSync(t, now)
 	b := a.box("d:alice:bob")
-	state := &pb.ConversationState{Conversation: b.id, HeadSeq: 2, MinSeq: 1, Unread: 2, MentionSeq: 2}
+	state := &pb.ConversationState{Conversation: b.id, HeadSeq: 2, MinSeq: 1, Unread: 2, MentionSeq: 2, CountedMs: now.UnixMilli()}
 	if err := s.receive(protocol.TypeState, 0, &pb.State{State: state}, now); err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +36,7 @@ func TestReadBeforeItArrives(t *testing.T) {
 	a, s := newTestSession(&Snapshot{}, 1, now)
 	s.receiveSync(t, now)
 	b := a.box("d:alice:bob")
-	state := &pb.ConversationState{Conversation: b.id, HeadSeq: 2, MinSeq: 1, Unread: 1}
+	state := &pb.ConversationState{Conversation: b.id, HeadSeq: 2, MinSeq: 1, Unread: 1, CountedMs: now.UnixMilli()}
 	if err := s.receive(protocol.TypeState, 0, &pb.State{State: state}, now); err != nil {
 		t.Fatal(err)
 	}
@@ -89,10 +89,10 @@ func TestMentionedByAnEdit(t *testing.T) {
 	a.offer(b, fromWire(&pb.Message{
 		Conversation: b.id, Seq: 2, Sender: "bob", Kind: KindEdit, Target: 1, Mentions: []string{"alice"}, Count: 1, ShownSeq: 1,
 	}), viaPush, now)
-	a.learn(b, &pb.ConversationState{Conversation: b.id, HeadSeq: 2, MinSeq: 1, Unread: 1, MentionSeq: 1})
+	a.learn(b, &pb.ConversationState{Conversation: b.id, HeadSeq: 2, MinSeq: 1, Unread: 1, MentionSeq: 1, CountedMs: now.UnixMilli()})
 	b.view.infoWanted = false
 	a.wantRead(b, 1, now)
-	a.learnUnread(b, count{read: 1, delivered: 1, head: 2, mention: 2})
+	a.learnUnread(b, count{read: 1, delivered: 1, head: 2, mention: 2, at: now})
 	if b.view.mention != 2 || b.view.infoWanted {
 		t.Errorf("mention %d, the server is asked %t; want 2, for MARKED says so", b.view.mention, b.view.infoWanted)
 	}
@@ -163,6 +163,7 @@ func TestACountIsOfItsMoment(t *testing.T) {
 		"MARKED, then what it has counted": {text(1), text(2), count{read: 1, head: 3, unread: 2, at: now}, text(3), uint64(2)},
 		"a count of before a message":      {text(1), text(2), count{head: 1, unread: 1, at: now}, uint64(2)},
 		"a message that was counted":       {count{head: 1, unread: 1, at: now}, text(1), uint64(1)},
+		"much is gone, and not counted":    {text(1), count{head: 1}, true},
 		"a recall that was counted":        {text(1), count{head: 2, at: now}, recall, uint64(0)},
 		"a recall that was not":            {text(1), count{head: 1, unread: 1, at: now}, recall, uint64(0)},
 		"a recall, then a count before it": {text(1), recall, count{head: 1, unread: 1, at: now}, true},
@@ -271,7 +272,7 @@ func TestReadFurtherBeforeTheMark(t *testing.T) {
 	b := a.box("d:alice:bob")
 	b.next = 2
 	b.view.skipTo(2)
-	a.learnUnread(b, count{head: 5, unread: 5})
+	a.learnUnread(b, count{head: 5, unread: 5, at: now})
 	for seq := uint64(2); seq <= 5; seq++ {
 		a.offer(b, fromWire(&pb.Message{Conversation: b.id, Seq: seq, Sender: "bob", Kind: KindText, Count: seq}), viaPush, now)
 	}
@@ -294,7 +295,7 @@ func TestAnEditBeforeTheLast(t *testing.T) {
 	a, s := newTestSession(&Snapshot{User: "alice"}, 1, now)
 	s.receiveSync(t, now)
 	b := a.box("d:alice:bob")
-	a.learnUnread(b, count{head: 3, unread: 1, mention: 1})
+	a.learnUnread(b, count{head: 3, unread: 1, mention: 1, at: now})
 	for _, m := range []*pb.Message{
 		{Seq: 1, Kind: KindText, ChangedSeq: 3, Mentions: []string{"alice"}},
 		{Seq: 2, Kind: KindEdit, Target: 1, ShownSeq: 1, State: MessageRecalled},

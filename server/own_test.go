@@ -133,3 +133,34 @@ func TestOwnIsNoNewsToTheOther(t *testing.T) {
 	cursor = bob.synced(cursor).Cursor
 	own()
 }
+
+// TestMarkLeavesMuchThatIsGoneUncounted: what one has not read, and is gone, is
+// without end; a command looks at a bounded part of it, for it holds up others.
+// INFO looks at all.
+func TestMarkLeavesMuchThatIsGoneUncounted(t *testing.T) {
+	n := startNode(t, nil)
+	const gone = 1030
+	alice, bob := n.login("alice", "phone"), n.login("bob", "phone")
+	for i := range gone {
+		m := textTo(aliceBob, clientID(i), "hi")
+		m.TtlMs = 1
+		alice.call(protocol.TypeSend, m, protocol.TypeSent, new(pb.Sent))
+	}
+	last := alice.send(aliceBob, "last", "hi").Seq
+	mark := func(m *pb.Mark) (marked pb.Marked) {
+		m.Conversation = aliceBob
+		bob.call(protocol.TypeMark, m, protocol.TypeMarked, &marked)
+		return
+	}
+	if m := mark(&pb.Mark{DeliveredSeq: last}); m.CountedMs != 0 || m.Unread != 0 || m.HeadSeq != last {
+		t.Errorf("MARKED %v, want no count", &m)
+	}
+	var informed pb.Informed
+	bob.call(protocol.TypeInfo, &pb.Info{Conversation: aliceBob}, protocol.TypeInformed, &informed)
+	if s := informed.State; s.CountedMs == 0 || s.Unread != 1 {
+		t.Errorf("INFORMED %v, want one unread", &informed)
+	}
+	if m := mark(&pb.Mark{ReadSeq: 20}); m.CountedMs == 0 || m.Unread != 1 {
+		t.Errorf("MARKED %v, want one unread", &m)
+	}
+}

@@ -2537,7 +2537,9 @@ type ConversationState struct {
 	// The seqs that the user deleted for themselves since the cursor.
 	Deleted []uint64 `protobuf:"varint,14,rep,packed,name=deleted,proto3" json:"deleted,omitempty"`
 	// What unread and mention_seq are of: the messages up to head_seq, without
-	// those that had expired by this time. Unix milliseconds.
+	// those that had expired by this time. Unix milliseconds. 0 in STATE, MARKED and
+	// RECEIPT: not counted, for too many messages are gone past the read cursor; INFO
+	// tells.
 	CountedMs     int64 `protobuf:"varint,15,opt,name=counted_ms,json=countedMs,proto3" json:"counted_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -132,6 +132,10 @@ func (s *Server) sweep() {
 	}
 }
 
+// countedMs is the time that counts are of. It is never 0, which says that there
+// is no count.
+func (c *conversation) countedMs() int64 { return max(c.sweptMs, 1) }
+
 func (c *conversation) counts(user string, m *pb.Message) bool {
 	switch m.Kind {
 	case pb.Kind_KIND_TEXT, pb.Kind_KIND_CUSTOM, pb.Kind_KIND_MEDIA:
@@ -384,7 +388,7 @@ func (s *Server) mark(user string, m *pb.Mark, origin *conn) (*pb.Marked, bool, 
 	_, last := c.bounds(user)
 	return &pb.Marked{
 		ReadSeq: mine.read, DeliveredSeq: mine.delivered,
-		Unread: unread, MentionSeq: mention, HeadSeq: last, CountedMs: c.sweptMs,
+		Unread: unread, MentionSeq: mention, HeadSeq: last, CountedMs: c.countedMs(),
 	}, moved, nil
 }
 
@@ -517,7 +521,7 @@ func (c *conversation) state(user string, since uint64) *pb.ConversationState {
 	first, last := c.bounds(user)
 	st := &pb.ConversationState{
 		Conversation: c.id, HeadSeq: last, MinSeq: first,
-		ReadSeq: mine.read, DeliveredSeq: mine.delivered, CountedMs: c.sweptMs,
+		ReadSeq: mine.read, DeliveredSeq: mine.delivered, CountedMs: c.countedMs(),
 	}
 	if mine.row != nil {
 		st.Membership = proto.Clone(mine.row).(*pb.Membership)

@@ -288,7 +288,7 @@ func (s *Server) pushReceipt(conversation *conversation, user string, origin *co
 		switch {
 		case c == origin:
 		case c.user == user:
-			r.Unread, r.MentionSeq, r.HeadSeq, r.CountedMs = unread, mention, last, conversation.sweptMs
+			r.Unread, r.MentionSeq, r.HeadSeq, r.CountedMs = unread, mention, last, conversation.countedMs()
 			s.push(c, protocol.TypeReceipt, r)
 		case c.user == peer:
 			s.push(c, protocol.TypeReceipt, r)
