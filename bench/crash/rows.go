@@ -163,6 +163,10 @@ func (c *client) writeRows(ctx context.Context) error {
 	}
 	for _, id := range append(slices.Clone(c.conversations), protocol.SystemID(c.user)) {
 		s := byID[id]
+		called := s.HeadSeq // the last message that may call on the user: who has left is called on by none
+		if s.Membership.UntilSeq > 0 {
+			called = 0
+		}
 		rows := cursors(id, "", s.ReadSeq, s.DeliveredSeq)
 		rows = append(rows,
 			journal.Entry{
@@ -171,7 +175,7 @@ func (c *client) writeRows(ctx context.Context) error {
 			},
 			journal.Entry{
 				Op: journal.OpRow, Conversation: id, Row: journal.RowMention,
-				Seq: s.MentionSeq, From: max(s.ReadSeq+1, s.MinSeq), To: s.HeadSeq,
+				Seq: s.MentionSeq, From: max(s.ReadSeq+1, s.MinSeq), To: called,
 			})
 		if peer, direct := protocol.Peer(id, c.user); direct {
 			rows = append(rows, cursors(id, peer, s.PeerReadSeq, s.PeerDeliveredSeq)...)
