@@ -48,10 +48,13 @@ var groupCommands = []command{
 	{"avatar", "[TEXT]", "set its avatar, a URL or an object key, or none", changing("", func(t *talk, args []string) groupCall {
 		return t.client.ChangeGroup(t.conversation, godwit.GroupChange{Avatar: new(strings.Join(args, " "))})
 	})},
-	{"attribute", "KEY [TEXT]", "set an attribute of the app's own, or remove it", changing("", func(t *talk, args []string) groupCall {
-		return t.client.ChangeGroup(t.conversation, godwit.GroupChange{
-			Attributes: map[string][]byte{args[0]: []byte(strings.Join(args[1:], " "))},
-		})
+	{"attribute", "KEY [TEXT]", "set an attribute of the app's own, or remove it", inGroup(func(ctx context.Context, t *talk, args []string) error {
+		change := godwit.GroupChange{Attributes: map[string][]byte{args[0]: []byte(strings.Join(args[1:], " "))}}
+		if err := t.changeGroup(ctx, "", t.client.ChangeGroup(t.conversation, change)); err != nil {
+			return err
+		}
+		t.note("the attributes are changed") // of which no message is shown
+		return nil
 	})},
 	{"policy", "invite|approval|open", "who may join", choosing(map[string]godwit.GroupChange{
 		"invite":   {Join: new(godwit.JoinByInvite)},

@@ -23,6 +23,9 @@ var peopleCommands = []command{
 	{"presence", "AUDIENCE", "who may see you online: nobody, contacts or everybody", asking(func(ctx context.Context, t *talk, args []string) error {
 		return t.presence(ctx, args[0])
 	})},
+	{"strangers", "yes|no|default", "may who is no contact write to you? default is as the server says", asking(func(ctx context.Context, t *talk, args []string) error {
+		return t.strangers(ctx, args[0])
+	})},
 }
 
 // who tells which of the users with whom there is a conversation are online.
@@ -125,5 +128,20 @@ func (t *talk) presence(ctx context.Context, name string) error {
 		return err
 	}
 	t.note(fmt.Sprintf("whether you are online is for %s to see", name))
+	return nil
+}
+
+func (t *talk) strangers(ctx context.Context, name string) error {
+	from, ok := map[string]godwit.Audience{
+		"yes": godwit.AudienceEverybody, "no": godwit.AudienceContacts, "default": 0,
+	}[name]
+	if !ok {
+		t.note("strangers may write: yes, no, or default")
+		return nil
+	}
+	if _, err := answer(ctx, t.client.SetAccount(godwit.AccountChange{Messages: &from})); err != nil {
+		return err
+	}
+	t.note("may strangers write to you? " + name)
 	return nil
 }

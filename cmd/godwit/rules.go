@@ -36,7 +36,7 @@ func ruleFields(c *server.Config) []knob.Field {
 		{Name: "recall-window", Value: knob.Duration(&r.RecallWindow), Doc: "time in which senders may recall a message; 0 = any [TOO_LATE]"},
 		{Name: "edit-window", Value: knob.Duration(&r.EditWindow), Doc: "time in which senders may edit a message; 0 = any [TOO_LATE]"},
 		{Name: "max-ttl", Value: knob.Duration(&r.MaxTTL), Doc: "longest time to live that a sender may ask for; 0 = any [BAD_ARGUMENT]"},
-		{Name: "contacts-only", Value: knob.Bool(&r.ContactsOnly), Doc: "only contacts may write to one another [NOT_ALLOWED]"},
+		{Name: "contacts-only", Value: knob.Bool(&r.ContactsOnly), Doc: "only contacts may write to one another, unless the user has chosen otherwise [NOT_ALLOWED]"},
 		{Name: "tell-blocked", Value: knob.Bool(&r.TellBlocked), Doc: "whoever writes to a user who has blocked them learns why [BLOCKED] instead of that they may not [NOT_ALLOWED]"},
 		{Name: "ask-first", Value: knob.Bool(&r.AskFirst), Doc: "nobody is added to a group without agreeing: it can only invite [NOT_ALLOWED]"},
 	}
