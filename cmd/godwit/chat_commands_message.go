@@ -66,10 +66,16 @@ func expiring(ctx context.Context, t *talk, in input, args []string) error {
 	return t.say(ctx, in, args[1], godwit.TTL(time.Duration(n)*time.Second))
 }
 
+// number reads a number that fits an int64, too.
+func number(text string) (n uint64, ok bool) {
+	n, err := strconv.ParseUint(text, 10, 63)
+	return n, err == nil
+}
+
 // media sends the metadata of an object. That there is one is not looked into.
 func media(ctx context.Context, t *talk, in input, args []string) error {
-	size, err := strconv.ParseUint(args[2], 10, 63)
-	if bad := err != nil; bad {
+	size, ok := number(args[2])
+	if !ok {
 		t.note("the bytes are a number")
 		return nil
 	}
