@@ -49,7 +49,7 @@ func (s *session) marked(r request, m *pb.Marked, now time.Time) {
 		b.unmarkUnread()
 		s.account.stated(b)
 	}
-	s.account.learnUnread(b, count{
+	s.account.hearUnread(b, count{
 		read: m.ReadSeq, delivered: m.DeliveredSeq, head: m.HeadSeq, at: timeOf(m.CountedMs),
 		unread: m.Unread, mention: m.MentionSeq,
 	})

@@ -66,7 +66,7 @@ func (s *session) pushed(m proto.Message, now time.Time) error {
 		}
 		switch b := a.box(m.Conversation); m.User {
 		case a.user:
-			a.learnUnread(b, count{
+			a.hearUnread(b, count{
 				read: m.ReadSeq, delivered: m.DeliveredSeq, head: m.HeadSeq, at: timeOf(m.CountedMs),
 				unread: m.Unread, mention: m.MentionSeq,
 			})
@@ -84,7 +84,7 @@ func (s *session) pushed(m proto.Message, now time.Time) error {
 		if a.inDoubt(b) {
 			return nil // SYNC has it, too
 		}
-		a.learn(b, m.State)
+		a.learnWith(b, m.State, a.hearUnread)
 		a.stated(b)
 		s.wantPull(b)
 	case *pb.Presence:

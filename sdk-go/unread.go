@@ -283,8 +283,19 @@ func (a *account) nextMention(b *box, seq uint64) {
 type count struct {
 	read, delivered uint64 // the user's cursors
 	head            uint64
-	at              time.Time // zero = not counted
+	at              time.Time // zero = not counted, where hearUnread may be told so
 	unread, mention uint64
+}
+
+// hearUnread takes what STATE, MARKED or RECEIPT say is unread. Where that is nothing,
+// for it takes too long to count, it is what INFO is for.
+func (a *account) hearUnread(b *box, c count) {
+	if c.at.IsZero() && c.head > 0 {
+		a.raiseOwn(b, c.read, c.delivered)
+		a.unsure(b)
+		return
+	}
+	a.learnUnread(b, c)
 }
 
 // learnUnread takes the server's count. It may be older than what has been seen
@@ -292,10 +303,6 @@ type count struct {
 func (a *account) learnUnread(b *box, c count) {
 	v := &b.view
 	a.raiseOwn(b, c.read, c.delivered)
-	if c.at.IsZero() && c.head > 0 { // the server leaves the counting to INFO
-		a.unsure(b)
-		return
-	}
 	v.recent.read(b.isRead())
 	gone := v.recent.settle(c.head, c.at)
 	switch read := b.isRead(); {

@@ -187,7 +187,7 @@ func TestACountIsOfItsMoment(t *testing.T) {
 				case *pb.Message:
 					a.offer(b, fromWire(step), viaPush, now)
 				case count:
-					a.learnUnread(b, step)
+					a.hearUnread(b, step)
 				case time.Time:
 					a.expire(step)
 				case bool:

@@ -79,9 +79,12 @@ func (v *view) skipTo(seq uint64) {
 	maps.DeleteFunc(v.deleted, func(deleted uint64, _ struct{}) bool { return deleted < seq })
 }
 
-// learn takes what the server says of a conversation, in a SYNC, a STATE or
-// an INFO.
-func (a *account) learn(b *box, cs *pb.ConversationState) {
+// learn takes what the server says of a conversation in a SYNC or an INFO.
+func (a *account) learn(b *box, cs *pb.ConversationState) { a.learnWith(b, cs, a.learnUnread) }
+
+// learnWith takes what the server says of a conversation, and has unread take the
+// count.
+func (a *account) learnWith(b *box, cs *pb.ConversationState, unread func(*box, count)) {
 	v := &b.view
 	old := v.membership
 	v.membership, v.first = cs.Membership, cs.MinSeq
@@ -111,7 +114,7 @@ func (a *account) learn(b *box, cs *pb.ConversationState) {
 		v.preview = nil
 	}
 	a.raisePeer(b, cs.PeerReadSeq, cs.PeerDeliveredSeq)
-	a.learnUnread(b, count{
+	unread(b, count{
 		read: cs.ReadSeq, delivered: cs.DeliveredSeq, head: cs.HeadSeq, at: timeOf(cs.CountedMs),
 		unread: cs.Unread, mention: cs.MentionSeq,
 	})
