@@ -65,7 +65,7 @@ func (p *crashPair) next(random *rand.Rand) *Proposal {
 		return p.send(me, pairMessage{mentions: random.IntN(2) == 0, ttl: random.IntN(3) == 0})
 	case n == 5:
 		mine.draft, mine.pinned = fmt.Sprint("draft ", len(p.steps)), random.IntN(2) == 0
-		return p.step(me, Command{Op: OpSettings, Settings: &pb.SetSettings{Draft: &mine.draft, Pinned: &mine.pinned}})
+		return p.step(me, Command{Op: OpSettings, Settings: &pb.SetSettings{Draft: new(mine.draft), Pinned: new(mine.pinned)}})
 	case n == 6:
 		seq := 1 + random.Uint64N(head)
 		mine.read = max(mine.read, seq)
